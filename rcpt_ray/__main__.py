@@ -1,0 +1,7 @@
+"""`python -m rcpt_ray` is the `rcpt` command."""
+
+import sys
+
+from rcpt_ray.cli import main
+
+sys.exit(main())

@@ -1,0 +1,98 @@
+"""The command line: parse, call, print. Nothing heavy is imported before a command is known.
+
+Exit codes: 0 the work is done; 2 a mistake that the user can mend, told in one sentence; 1 anything else, told in one
+sentence with the log that holds the rest; 130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rcpt_ray import __version__
+from rcpt_ray.errors import UserError
+
+_STAGE_VERBS = {
+    "run": ("report", "everything, from corpus to report"),
+    "prepare": ("corpus", "read, filter, split and shard the corpus"),
+    "synthesize": ("thoughts", "write the thoughts and select those that are used"),
+    "mix": ("mixture", "blend and pack what the arms train on"),
+    "train": ("training", "train the arms"),
+    "evaluate": ("evaluation", "measure the arms"),
+    "report": ("report", "write the report"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        _dispatch(options)
+    except UserError as mistake:
+        print(f"rcpt: {mistake}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("rcpt: interrupted; the same command goes on from what is finished", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _dispatch(options: argparse.Namespace) -> None:
+    match options.verb:
+        case "plan":
+            from rcpt_ray.plan import print_plan
+            from rcpt_ray.recipe import load_recipe
+
+            print_plan(load_recipe(options.recipe, options.overrides))
+        case "show":
+            from rcpt_ray.show import print_run
+
+            print_run(options.run)
+        case "doctor":
+            from rcpt_ray.doctor import print_checks
+
+            print_checks()
+        case "models":
+            _models(options)
+        case verb:
+            from rcpt_ray.command import run_command
+            from rcpt_ray.recipe import load_recipe
+
+            run_command(load_recipe(options.recipe, options.overrides), until=_STAGE_VERBS[verb][0])
+
+
+def _models(options: argparse.Namespace) -> None:
+    from rcpt_ray.models import KNOWN_MODELS, resolve_model
+
+    if options.action == "list":
+        for name, description in KNOWN_MODELS.items():
+            print(f"{name}  {description}")
+        return
+    model = resolve_model(options.name)
+    print(f"{model.reference}  {model.revision}\n{model.path}\nsha256 {model.checksum}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rcpt", description="Reasoning CPT: from corpus to report.")
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
+    for verb, (_, what) in _STAGE_VERBS.items():
+        also = "" if verb in ("run", "prepare") else ", after what it needs"
+        _add_recipe(verbs.add_parser(verb, help=what + also))
+    _add_recipe(verbs.add_parser("plan", help="what would run, what is finished, tokens and time expected"))
+    show = verbs.add_parser("show", help="the finished stages of a run folder")
+    show.add_argument("run", metavar="RUN", help="a run folder")
+    verbs.add_parser("doctor", help="check this machine and say what to do")
+    actions = verbs.add_parser("models", help="models by name").add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="names besides hub ids and folders")
+    pull = actions.add_parser("pull", help="bring a model into the cache")
+    pull.add_argument("name", metavar="NAME", help="a name of `rcpt models list`, a hub id or a folder")
+    return parser
+
+
+def _add_recipe(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("recipe", metavar="RECIPE", help="a .yaml file, such as jobs/recipes/demo.yaml")
+    verb.add_argument("overrides", metavar="key=value", nargs="*", help="settings to change, such as training.num_epochs=2")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

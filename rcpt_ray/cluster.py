@@ -1,0 +1,80 @@
+"""The only place that starts Ray, and what the cluster offers.
+
+Inside `ray job submit` the job's cluster is used; otherwise `local` starts Ray for the length of the command, with
+its own processes only, and ends those. Starting takes about five seconds, so it happens when the first stage that
+needs Ray begins.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rcpt_ray.errors import UserError
+
+if TYPE_CHECKING:
+    from rcpt_ray.recipe import ClusterSpec
+
+_LOCAL_OBJECT_STORE_BYTES = 2**30
+_started = False
+
+
+def connect(spec: "ClusterSpec") -> None:
+    """Start or join Ray, once; UserError if the cluster of `cluster.address` is not there."""
+    global _started
+    import ray
+
+    if ray.is_initialized():
+        return
+    # A worker that takes long to import its libraries on a busy machine is not a dead worker.
+    os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")
+    if "RAY_ADDRESS" in os.environ or spec.address != "local":
+        address = os.environ.get("RAY_ADDRESS", spec.address)
+        try:
+            ray.init(address=address)
+        except ConnectionError:
+            raise UserError(
+                f"cluster.address={address}: no Ray cluster answers there; start one or set cluster.address=local"
+            ) from None
+    else:
+        ray.init(
+            address="local",
+            num_cpus=spec.num_cpus,
+            include_dashboard=False,
+            object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
+        )
+    _started = True
+    ray.data.DataContext.get_current().enable_progress_bars = False
+
+
+@contextlib.contextmanager
+def session() -> Iterator[None]:
+    """At its end, leave or stop what `connect` joined or started inside the block."""
+    global _started
+    try:
+        yield
+    finally:
+        if _started:
+            import ray
+
+            ray.shutdown()
+            _started = False
+
+
+def require(setting: str, cpus: float, gpus: float) -> None:
+    """UserError unless the cluster has, or is able to bring up, so many CPUs and GPUs; call after `connect`."""
+    import ray
+
+    total = ray.cluster_resources()
+    if ray.get_runtime_context().gcs_address and _autoscales():
+        return
+    for name, wanted in (("CPU", cpus), ("GPU", gpus)):
+        if wanted > total.get(name, 0):
+            raise UserError(
+                f"{setting} asks for {wanted:g} {name}s but the cluster has {total.get(name, 0):g}; "
+                f"ask for fewer workers or a larger cluster"
+            )
+
+
+def _autoscales() -> bool:
+    return bool(os.environ.get("RCPT_CLUSTER_AUTOSCALES"))

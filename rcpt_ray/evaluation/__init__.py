@@ -1,0 +1,1 @@
+"""Scores of a model by lm-eval: questions answered by likelihood, held-out bits per byte."""

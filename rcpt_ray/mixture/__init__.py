@@ -1,0 +1,1 @@
+"""From documents and thoughts to packed rows of tokens: layout, blend, pack."""

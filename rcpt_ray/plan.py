@@ -1,0 +1,156 @@
+"""`rcpt plan`: what would run, what is finished, and the tokens and time expected. Arithmetic; starts nothing.
+
+A stage's time is tokens / speed. The speed is the one measured in this run folder where the stage was made before,
+otherwise operations / (assumed rate of the hardware): 2 P operations a token generated or scored and 6 P a token
+trained, for a model of P parameters (Kaplan et al., arXiv 2001.08361, section 2.1).
+"""
+
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from rcpt_ray.artifacts import Manifest, read_manifest
+from rcpt_ray.corpus.read import list_files
+from rcpt_ray.models import ResolvedModel
+from rcpt_ray.pipeline import Pipeline, build_pipeline
+from rcpt_ray.recipe import Recipe
+from rcpt_ray.stage import Built, Stage, look_up
+
+_BYTES_PER_TOKEN = 4.5
+_TOKENS_PER_WORD = 1.35
+_PROMPT_TOKENS = 200
+_CPU_OPERATIONS_PER_S = 40e9
+_GPU_OPERATIONS_PER_S = 150e12
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Tokens of a stage and where its time comes from; None where nothing can be said."""
+
+    tokens: float | None = None
+    seconds: float | None = None
+    source: str = ""
+
+
+def print_plan(recipe: Recipe) -> None:
+    """Print a line a stage; UserError if an input or a model is missing."""
+    run, stages = Path(recipe.run).absolute(), list[Built]()
+
+    def look(stage: Stage) -> Built:
+        built = look_up(stage, run)
+        stages.append(built)
+        return built
+
+    done = build_pipeline(recipe, look)
+    table = Table(title=f"plan of {recipe.name} in {recipe.run}")
+    for column in ("stage", "fingerprint", "state", "tokens", "time", "from"):
+        table.add_column(column, overflow="fold")
+    seen, total = set[str](), 0.0
+    for built in stages:
+        fingerprint = built.stage.fingerprint or "after its inputs"
+        key = f"{built.stage.name}/{fingerprint}"
+        if built.stage.fingerprint and key in seen:
+            continue
+        seen.add(key)
+        if built.manifest is not None:
+            table.add_row(built.stage.title, fingerprint, "finished", "", "", "")
+            continue
+        expected = expect(built.stage, recipe, done, run)
+        total += expected.seconds or 0.0
+        tokens = "" if expected.tokens is None else f"{expected.tokens:,.0f}"
+        seconds = "" if expected.seconds is None else _duration(expected.seconds)
+        table.add_row(built.stage.title, fingerprint, "to do", tokens, seconds, expected.source)
+    console = Console()
+    console.print(table)
+    console.print(f"about {_duration(total)} of work left" if total else "nothing is left to do", highlight=False)
+
+
+def expect(stage: Stage, recipe: Recipe, done: Pipeline, run: Path) -> Expectation:
+    """What a stage that is not finished will take."""
+    num_documents, text_tokens = _corpus_size(recipe, done)
+    thoughts = recipe.thoughts
+    words = min(thoughts.asked_words * _TOKENS_PER_WORD, thoughts.sampling.max_thought_tokens)
+    thought_tokens = num_documents * thoughts.sampling.num_samples * words
+    match stage.name:
+        case "thoughts":
+            teacher = next(iter(done.teachers.values()), None)
+            read = num_documents * _PROMPT_TOKENS + text_tokens
+            devices = thoughts.pool.max_engines, thoughts.pool.cpus_per_engine, thoughts.pool.gpus_per_engine
+            return _expectation(thought_tokens, 2 * (read + thought_tokens), teacher, devices, stage, run)
+        case "training":
+            name = stage.title.removeprefix("training of ")
+            spec = recipe.arm_settings(name).training
+            tokens = spec.num_epochs * _mixture_tokens(recipe, done, name, text_tokens, thought_tokens)
+            devices = spec.num_workers, float(spec.cpus_per_worker), float(spec.gpus_per_worker)
+            return _expectation(tokens, 6 * tokens, done.student, devices, stage, run)
+        case _:
+            return Expectation(None, _measured_seconds(stage, run), "measured here")
+
+
+def _mixture_tokens(recipe: Recipe, done: Pipeline, name: str, text_tokens: float, thought_tokens: float) -> float:
+    built = done.arms[name].mixture
+    if built is not None and built.manifest is not None:
+        return built.manifest.tokens["all"]
+    spec = recipe.arm_settings(name).mixture
+    if spec.match_tokens_of:
+        return _mixture_tokens(recipe, done, spec.match_tokens_of, text_tokens, thought_tokens)
+    return spec.num_tokens or (text_tokens if spec.layout == "text_only" else text_tokens + thought_tokens)
+
+
+def _corpus_size(recipe: Recipe, done: Pipeline) -> tuple[float, float]:
+    """Training documents and their tokens, as counted or as guessed from the sizes of the files."""
+    if done.corpus is not None and done.corpus.manifest is not None:
+        details = done.corpus.manifest.details
+        return float(details["num_train"]), float(details["num_train_words"]) * _TOKENS_PER_WORD
+    num_documents = num_bytes = 0.0
+    for name, source in recipe.corpus.sources.items():
+        rows = size = 0.0
+        for file in list_files(f"corpus.sources.{name}.path", source.path):
+            if file.suffix == ".parquet":
+                metadata = pq.read_metadata(file)
+                rows += metadata.num_rows
+                size += sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+            else:
+                size += file.stat().st_size
+                with file.open("rb") as lines:
+                    rows += sum(1 for _ in lines)
+        kept = min(1.0, (source.max_documents or rows) / rows) if rows else 0.0
+        num_documents, num_bytes = num_documents + rows * kept, num_bytes + size * kept
+    share = 1 - recipe.corpus.heldout_share
+    longest = num_documents * recipe.corpus.max_words * _TOKENS_PER_WORD
+    return num_documents * share, min(num_bytes / _BYTES_PER_TOKEN, longest) * share
+
+
+def _expectation(
+    tokens: float, operations_per_parameter: float, model: ResolvedModel | None, devices: tuple[int, float, float],
+    stage: Stage, run: Path,
+) -> Expectation:  # fmt: skip
+    speeds = [manifest.throughput.get("tokens_per_s") for manifest in _manifests(stage, run)]
+    measured = [speed for speed in speeds if speed]
+    if measured:
+        return Expectation(tokens, tokens / statistics.median(measured), "speed measured here")
+    if model is None or not model.path:
+        return Expectation(tokens)
+    num_parameters = sum(file.stat().st_size for file in Path(model.path).glob("*.safetensors")) / 2
+    number, cpus, gpus = devices
+    rate = number * (gpus * _GPU_OPERATIONS_PER_S if gpus else max(1.0, cpus) * _CPU_OPERATIONS_PER_S)
+    return Expectation(tokens, operations_per_parameter * num_parameters / rate, "assumed speed")
+
+
+def _measured_seconds(stage: Stage, run: Path) -> float | None:
+    seconds = [manifest.seconds for manifest in _manifests(stage, run)]
+    return statistics.median(seconds) if seconds else None
+
+
+def _manifests(stage: Stage, run: Path) -> list[Manifest]:
+    return [manifest for folder in (run / stage.name).glob("*") if (manifest := read_manifest(folder))]
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,181 @@
+"""A recipe: the settings of every stage and the arms to compare.
+
+YAML, `key=value` on the command line, jobs and arms all make the same dictionary of dotted overrides, which is applied
+to the recipe's file and validated once. After loading, nothing changes. Loading reads one file and imports nothing
+heavy.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from rcpt_ray.corpus.spec import CorpusSpec
+from rcpt_ray.errors import UserError
+from rcpt_ray.evaluation.spec import EvaluationSpec
+from rcpt_ray.mixture.spec import MixtureSpec
+from rcpt_ray.report.spec import ReportSpec
+from rcpt_ray.settings import ModelSpec, PositiveInt, Settings
+from rcpt_ray.thoughts.spec import ThoughtsSpec
+from rcpt_ray.training.spec import TrainingSpec
+
+_NOT_FOR_ARMS = ("run", "name", "arms", "cluster", "student", "corpus", "report", "evaluation")
+
+
+class ClusterSpec(Settings):
+    """Where the stages run."""
+
+    address: str = "local"
+    """`local` starts Ray on this machine for the length of the command; `auto` or an address joins a running cluster.
+    Inside `ray job submit` the job's own cluster is always used."""
+    num_cpus: PositiveInt | None = None
+    """CPUs that a local Ray may use; null takes the machine's."""
+
+
+class ArmSpec(Settings):
+    """One model of the comparison: the recipe with a few settings changed."""
+
+    train: bool = True
+    """False measures the student as it is."""
+    description: str = ""
+    """A sentence for the report."""
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """Dotted settings of thoughts, mixture or training that this arm changes."""
+
+
+class Recipe(Settings):
+    """Everything that defines a run."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    """Name of the run in the report."""
+    run: str = Field(min_length=1)
+    """The run folder."""
+    seed: int = Field(default=17, ge=0, lt=2**31)
+    """The seed that every stage derives its own from."""
+    student: ModelSpec
+    """The model that is trained."""
+    corpus: CorpusSpec
+    thoughts: ThoughtsSpec
+    mixture: MixtureSpec = MixtureSpec()
+    training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    report: ReportSpec = ReportSpec()
+    cluster: ClusterSpec = ClusterSpec()
+    arms: dict[str, ArmSpec] = Field(min_length=1)
+    """The arms by name, in the order of the report."""
+    layout: Literal[1] = 1
+    """Version of the recipe's form."""
+
+    @model_validator(mode="after")
+    def _arms_make_sense(self) -> "Recipe":
+        for name in self.arms:
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+                raise ValueError(f"arms.{name}: a name of an arm may hold letters, digits, - and _ only")
+        if self.report.baseline not in self.arms:
+            raise ValueError(f"report.baseline={self.report.baseline} is not one of the arms: {', '.join(self.arms)}")
+        for name in self.arms:
+            matched = self.arm_settings(name).mixture.match_tokens_of
+            if matched is None:
+                continue
+            if matched == name or matched not in self.arms or not self.arms[matched].train:
+                raise ValueError(f"arms.{name}: mixture.match_tokens_of={matched} must name another trained arm")
+            if self.arm_settings(matched).mixture.match_tokens_of is not None:
+                raise ValueError(f"arms.{name}: mixture.match_tokens_of={matched} is itself matched to another arm")
+        return self
+
+    def arm_settings(self, name: str) -> "ArmSettings":
+        """The settings of thoughts, mixture and training as this arm has them."""
+        values: dict[str, Any] = {
+            "thoughts": self.thoughts.model_dump(),
+            "mixture": self.mixture.model_dump(),
+            "training": self.training.model_dump(),
+        }
+        for key, value in self.arms[name].overrides.items():
+            if key.split(".")[0] in _NOT_FOR_ARMS:
+                raise ValueError(f"arms.{name}.overrides.{key}: an arm changes thoughts, mixture or training only")
+            set_dotted(values, key, value)
+        try:
+            return ArmSettings.model_validate(values)
+        except ValidationError as error:
+            raise ValueError(f"arms.{name}.overrides.{first_sentence(error)}") from None
+
+
+class ArmSettings(Settings):
+    """The settings that may differ between arms."""
+
+    thoughts: ThoughtsSpec
+    mixture: MixtureSpec
+    training: TrainingSpec
+
+
+def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe's file and apply `key=value` overrides.
+
+    Raises:
+        UserError: the file is missing or no YAML mapping, an override has no `=`, or a setting breaks its rule.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"recipe {path} does not exist; give the path of a .yaml file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"recipe {path} cannot be read ({error}); give a readable UTF-8 .yaml file") from None
+    values = _parse_yaml(text, f"recipe {path}")
+    if not isinstance(values, dict):
+        raise UserError(f"recipe {path} holds no settings; it must be a YAML mapping such as `name: demo`")
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator or not key:
+            raise UserError(f"override {override!r} must have the form key=value, such as training.num_epochs=2")
+        set_dotted(values, key.strip(), _parse_yaml(value, f"override {key}"))
+    return recipe_from(values)
+
+
+def recipe_from(values: Mapping[str, Any]) -> Recipe:
+    """Validate a dictionary of settings; UserError names the first setting that breaks its rule."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UserError(first_sentence(error)) from None
+
+
+def set_dotted(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set `a.b.c` in nested dictionaries, making those that are missing; UserError if a step is no mapping."""
+    steps = key.split(".")
+    for depth, step in enumerate(steps[:-1]):
+        inner = values.get(step)
+        if inner is None:
+            inner = values[step] = {}
+        if not isinstance(inner, dict):
+            raise UserError(f"{key}: {'.'.join(steps[: depth + 1])} is a single value and has no settings below it")
+        values = inner
+    values[steps[-1]] = value
+
+
+def first_sentence(error: ValidationError) -> str:
+    """The first problem of a validation as one sentence: setting, value, rule."""
+    problem = error.errors()[0]
+    key = ".".join(str(step) for step in problem["loc"])
+    rule = problem["msg"].removeprefix("Value error, ")
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"{key} is not a setting; remove it or mend its spelling (see the comments in jobs/recipes)"
+        case "missing":
+            return f"{key} is missing; the recipe must set it"
+        case "value_error":
+            return f"{key}: {rule}" if key else rule
+        case _:
+            shown = repr(problem["input"])
+            return f"{key}={shown if len(shown) < 80 else shown[:77] + '...'} is wrong: {rule[0].lower()}{rule[1:]}"
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        raise UserError(f"{where} is no valid YAML{line}; {getattr(error, 'problem', None) or 'check it'}") from None

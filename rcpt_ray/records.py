@@ -1,0 +1,91 @@
+"""The rows that stages hand on, as Arrow schemas: the contracts between the folders of this package.
+
+Every stage accounts for what it was given: in = ok + rejected in its unit, and no key twice.
+"""
+
+from typing import Final
+
+import pyarrow as pa
+
+DOCUMENT: Final = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("source", pa.string()),
+        ("domain", pa.string()),
+        ("text", pa.string()),
+        ("num_words", pa.int32()),
+    ]
+)
+"""A document that was kept; unit of the corpus stage together with `DOCUMENT_REJECTION`."""
+
+DOCUMENT_REJECTION: Final = pa.schema(
+    [("source", pa.string()), ("row", pa.int64()), ("doc_id", pa.string()), ("reason", pa.string())]
+)
+"""A document that was left out; `row` counts the rows of its source from 0."""
+
+THOUGHT: Final = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("source", pa.string()),
+        ("domain", pa.string()),
+        ("text", pa.string()),
+        ("thought", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("finish_reason", pa.string()),
+        ("sample_index", pa.int32()),
+        ("prompt_id", pa.string()),
+        ("model", pa.string()),
+        ("model_revision", pa.string()),
+        ("seed", pa.int64()),
+        ("sampling", pa.string()),
+        ("num_text_tokens", pa.int32()),
+        ("num_prompt_tokens", pa.int32()),
+        ("num_thought_tokens", pa.int32()),
+        ("attempts", pa.int32()),
+    ]
+)
+"""A thought about a document, kept (status ok) or not (rejected, with its reason). Key: doc_id, sample_index."""
+
+PACKED_ROW: Final = pa.schema(
+    [
+        ("input_ids", pa.list_(pa.int32())),
+        ("position_ids", pa.list_(pa.int32())),
+        ("segment_kind", pa.list_(pa.int8())),
+        ("segment_id", pa.list_(pa.int32())),
+        ("doc_ids", pa.list_(pa.string())),
+    ]
+)
+"""A row of exactly T tokens; positions restart at each document; `doc_ids[segment_id]` names a token's document."""
+
+STEP: Final = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("loss", pa.float64()),
+        ("loss_text", pa.float64()),
+        ("loss_thought", pa.float64()),
+        ("grad_norm", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("num_tokens", pa.int64()),
+        ("seconds", pa.float64()),
+    ]
+)
+"""One optimizer step; losses are weighted means in nats a token over the global batch."""
+
+SCORE: Final = pa.schema(
+    [
+        ("task", pa.string()),
+        ("item_id", pa.string()),
+        ("domain", pa.string()),
+        ("subject", pa.string()),
+        ("difficulty", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("weight", pa.float64()),
+    ]
+)
+"""The score of one item: acc is 0 or 1 with weight 1; bits_per_byte weighs by the bytes of its document."""
+
+PADDING, TEXT, THOUGHT_KIND, DELIMITER, BOS_EOS = range(5)
+"""Segment kinds of a packed token."""
+SEGMENT_KINDS: Final = ("padding", "text", "thought", "delimiter", "bos_eos")

@@ -1,0 +1,1 @@
+"""Tables, plots and one self-contained page, made from manifests and rows alone."""

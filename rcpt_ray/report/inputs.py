@@ -1,0 +1,42 @@
+"""What a report is made from: manifests and rows of finished stages, gathered by the pipeline."""
+
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from rcpt_ray.artifacts import Manifest
+from rcpt_ray.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One arm's finished stages; the stages that an arm does not have are None."""
+
+    name: str
+    description: str
+    evaluation: Manifest
+    scores: pa.Table
+    """Rows of records.SCORE: one a question (metric acc) and held-out document (metric bits_per_byte)."""
+    mixture: Manifest | None = None
+    training: Manifest | None = None
+    steps: pa.Table | None = None
+    """Rows of records.STEP."""
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Everything that a report shows."""
+
+    recipe: Recipe
+    student: str
+    """The student in words: reference, revision, whether it was instruction-tuned."""
+    teacher: str
+    corpus: Manifest
+    thoughts: Manifest | None
+    """The generate stage; None where no arm needed thoughts."""
+    select: Manifest | None
+    thought_tokens: list[int] = field(default_factory=list)
+    """Tokens of each thought that was kept."""
+    examples: list[dict[str, object]] = field(default_factory=list)
+    """Rows of records.THOUGHT that are shown beside their texts."""
+    arms: list[ArmResult] = field(default_factory=list)

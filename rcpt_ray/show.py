@@ -1,0 +1,38 @@
+"""`rcpt show RUN`: the stages in a run folder, finished or in the making."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from rcpt_ray.artifacts import canonical_json, read_manifest, read_run_recipe
+
+_STAGES = ("corpus", "thoughts", "select", "mixture", "training", "evaluation", "report")
+
+
+def print_run(path: str) -> None:
+    """Print a table of the stages; UserError if the folder is no run folder."""
+    run = Path(path)
+    recipe = read_run_recipe(run)
+    console = Console()
+    console.print(f"run {recipe.get('name', '?')} in {run}", highlight=False)
+    table = Table()
+    for column in ("stage", "fingerprint", "state", "in", "ok", "rejected", "tokens", "seconds", "throughput"):
+        table.add_column(column, overflow="fold")
+    for stage in _STAGES:
+        for folder in sorted((run / stage).glob("*")):
+            manifest = read_manifest(folder)
+            if manifest is None:
+                num_parts = len(list(folder.glob("part-*.parquet")))
+                table.add_row(stage, folder.name, "in the making", "", "", "", f"{num_parts} parts", "", "")
+                continue
+            counts = manifest.counts
+            table.add_row(
+                stage, folder.name, "finished", f"{counts.num_in:,}", f"{counts.num_ok:,}",
+                canonical_json(counts.rejected) if counts.rejected else "",
+                canonical_json(manifest.tokens) if manifest.tokens else "",
+                f"{manifest.seconds:,.0f}", canonical_json(manifest.throughput) if manifest.throughput else "",
+            )  # fmt: skip
+    console.print(table)
+    for report in sorted((run / "report").glob("*/report.html")):
+        console.print(f"report {report}", highlight=False, soft_wrap=True)

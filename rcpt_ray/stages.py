@@ -1,0 +1,188 @@
+"""The stages of a recipe: what defines each and which code makes it. The order stands in pipeline.py.
+
+The code of a stage, and what it imports, is loaded when the stage is made.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rcpt_ray import cluster
+from rcpt_ray.artifacts import Counts, Outcome, fingerprint
+from rcpt_ray.corpus import spec as corpus_spec
+from rcpt_ray.evaluation import spec as evaluation_spec
+from rcpt_ray.mixture import spec as mixture_spec
+from rcpt_ray.models import ResolvedModel
+from rcpt_ray.recipe import ArmSettings, Recipe
+from rcpt_ray.report import spec as report_spec
+from rcpt_ray.stage import Built, Stage
+from rcpt_ray.terminal import Bar
+from rcpt_ray.thoughts import spec as thoughts_spec
+from rcpt_ray.thoughts.prompt import load_prompt
+from rcpt_ray.training import spec as training_spec
+
+TRAIN_PARTS, HELDOUT_PARTS = "part-train-*.parquet", "part-heldout-*.parquet"
+
+
+def corpus_stage(recipe: Recipe) -> Stage:
+    """Files -> shards of documents."""
+    from rcpt_ray.corpus.prepare import input_digests, prepare
+
+    spec = recipe.corpus
+    return Stage(
+        name="corpus",
+        title="corpus",
+        version=corpus_spec.STAGE_VERSION,
+        settings=spec.defining() | {"seed": recipe.seed},
+        inputs=dict(input_digests(spec)),
+        outputs="part-*.parquet",
+        make=lambda folder, bar: prepare(spec, recipe.seed, folder, bar.advance),
+    )
+
+
+def generate_stage(recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: ResolvedModel) -> Stage:
+    """Shards of documents -> parts of thoughts."""
+    spec, prompt = arm.thoughts, load_prompt(arm.thoughts.prompt)
+    settings = spec.defining() | {"seed": recipe.seed}
+    made_by = {"teacher": teacher.checksum, "prompt": prompt.digest}
+    key = fingerprint("generate", thoughts_spec.GENERATE_VERSION, settings, made_by)
+
+    def make(folder: Path, bar: Bar) -> Outcome:
+        from rcpt_ray.thoughts.generate import Generation, Receipt, adopt_parts, shard_digest
+
+        shards = {shard_digest(shard): shard for shard in corpus.parts(TRAIN_PARTS)}
+        receipts = adopt_parts(folder, shards, key)
+        num_samples = spec.sampling.num_samples
+        bar.total(int(corpus.record.details["num_train"]) * num_samples)
+
+        def on_receipt(receipt: Receipt) -> None:
+            receipts[receipt.shard] = receipt
+            bar.advance(receipt.num_ok + sum(receipt.rejected.values()))
+
+        for receipt in list(receipts.values()):
+            on_receipt(receipt)
+        missing = {digest: shard for digest, shard in shards.items() if digest not in receipts}
+        if missing:
+            bar.note("engines start")
+            cluster.connect(recipe.cluster)
+            cluster.require("thoughts.pool", spec.pool.cpus_per_engine, spec.pool.gpus_per_engine)
+            from rcpt_ray.thoughts.on_ray import generate_on_ray
+
+            generation = Generation(
+                spec=spec, seed=recipe.seed, key=key, model=teacher.reference, model_path=teacher.path,
+                model_revision=teacher.revision, prompt_id=prompt.prompt_id,
+            )  # fmt: skip
+            bar.note(f"{len(missing)} of {len(shards)} shards to do")
+            generate_on_ray(missing, folder, generation, on_receipt)
+        return _generate_outcome(list(receipts.values()))
+
+    inputs = {"corpus": corpus.digest} | made_by
+    return Stage("thoughts", f"thoughts by {teacher.reference}", thoughts_spec.GENERATE_VERSION, settings, inputs,
+                 "part-*.parquet", make)  # fmt: skip
+
+
+def _generate_outcome(receipts: list[Any]) -> Outcome:
+    rejected: dict[str, int] = {}
+    for receipt in receipts:
+        for reason, number in receipt.rejected.items():
+            rejected[reason] = rejected.get(reason, 0) + number
+    num_ok = sum(receipt.num_ok for receipt in receipts)
+    tokens = {
+        kind: sum(getattr(receipt, f"num_{kind}_tokens") for receipt in receipts)
+        for kind in ("prompt", "text", "thought")
+    }
+    counts = Counts(
+        unit="doc_id with sample_index", num_in=num_ok + sum(rejected.values()), num_ok=num_ok, rejected=rejected
+    )
+    return Outcome(counts, tokens=tokens)
+
+
+def select_stage(arm: ArmSettings, generated: Built) -> Stage:
+    """Parts of thoughts -> the thoughts that are used."""
+    spec = arm.thoughts.select
+
+    def make(folder: Path, bar: Bar) -> Outcome:
+        from rcpt_ray.thoughts.select import select
+
+        return select(generated.parts("part-*.parquet"), spec, folder)
+
+    return Stage("select", "selected thoughts", thoughts_spec.SELECT_VERSION, spec.defining(),
+                 {"thoughts": generated.digest}, "part-*.parquet", make)  # fmt: skip
+
+
+def mixture_stage(
+    recipe: Recipe, name: str, arm: ArmSettings, corpus: Built, selected: Built | None, student: ResolvedModel,
+    matched: Built | None,
+) -> Stage:  # fmt: skip
+    """Documents and thoughts -> packed rows; `matched` is the mixture whose tokens are the budget."""
+    spec = arm.mixture
+    inputs = {"corpus": corpus.digest, "tokenizer": student.checksum}
+    inputs |= {"select": selected.digest} if selected else {}
+    inputs |= {"matched": matched.digest} if matched else {}
+
+    def make(folder: Path, bar: Bar) -> Outcome:
+        from rcpt_ray.mixture.mix import mix, read_candidates
+        from rcpt_ray.mixture.tokenize import load_tokenizer
+
+        budget = matched.record.tokens["all"] if matched else spec.num_tokens
+        candidates = read_candidates(corpus.parts(TRAIN_PARTS), selected.parts("part-*.parquet") if selected else [])
+        return mix(candidates, spec, budget, recipe.seed, load_tokenizer(student.path), folder)
+
+    settings = spec.defining() | {"seed": recipe.seed}
+    settings.pop("match_tokens_of")
+    return Stage("mixture", f"mixture of {name}", mixture_spec.STAGE_VERSION, settings, inputs, "part-*.parquet", make)
+
+
+def training_stage(recipe: Recipe, name: str, arm: ArmSettings, mixture: Built, student: ResolvedModel) -> Stage:
+    """Packed rows -> a trained model."""
+    spec = arm.training
+
+    def make(folder: Path, bar: Bar) -> Outcome:
+        from rcpt_ray.training.outcome import make_training
+
+        cluster.connect(recipe.cluster)
+        num_workers = spec.num_workers
+        cluster.require("training.num_workers", num_workers * spec.cpus_per_worker, num_workers * spec.gpus_per_worker)
+        bar.note("workers start")
+        return make_training(spec, recipe.seed, mixture.record, mixture.parts("part-*.parquet"), student.path, folder, bar)
+
+    return Stage("training", f"training of {name}", training_spec.STAGE_VERSION, spec.defining() | {"seed": recipe.seed},
+                 {"mixture": mixture.digest, "student": student.checksum}, "model/*", make)  # fmt: skip
+
+
+def evaluation_stage(
+    recipe: Recipe, name: str, corpus: Built, model_path: Path | None, model_digest: str | None,
+    question_digests: Mapping[str, str],
+) -> Stage:  # fmt: skip
+    """A model -> scores of questions and held-out documents."""
+    spec = recipe.evaluation
+
+    def make(folder: Path, bar: Bar) -> Outcome:
+        from rcpt_ray.evaluation.run import EvaluationJob
+
+        assert model_path is not None
+        cluster.connect(recipe.cluster)
+        cluster.require("evaluation", spec.cpus, spec.gpus)
+        from rcpt_ray.evaluation.on_ray import evaluate_on_ray
+
+        heldout = corpus.parts(HELDOUT_PARTS)
+        return evaluate_on_ray(EvaluationJob(spec, str(model_path), heldout, folder, recipe.seed))
+
+    inputs = {"corpus": corpus.digest, "model": model_digest, **question_digests}
+    return Stage("evaluation", f"evaluation of {name}", evaluation_spec.STAGE_VERSION,
+                 spec.defining() | {"seed": recipe.seed}, inputs, "scores.parquet", make)  # fmt: skip
+
+
+def report_stage(recipe: Recipe, built: Mapping[str, Built], inputs: "Any") -> Stage:
+    """Everything finished -> report.html, report.md, summary.json."""
+
+    def make(folder: Path, bar: Bar) -> Outcome:
+        from rcpt_ray.report.write import write_report
+
+        shutil.rmtree(folder / "parts", ignore_errors=True)
+        return write_report(inputs(), folder)
+
+    settings = recipe.report.defining() | {"name": recipe.name, "arms": {k: a.description for k, a in recipe.arms.items()}}
+    digests = {label: one.digest for label, one in built.items()}
+    return Stage("report", "report", report_spec.STAGE_VERSION, settings, digests, "*", make)

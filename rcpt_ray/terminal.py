@@ -1,0 +1,94 @@
+"""What a person sees: one line a stage, bars while it runs; the chatter of Ray and vLLM goes to a file.
+
+`quiet_terminal` keeps a private copy of the terminal, then points file descriptors 1 and 2 of this process at the log,
+so that also lines written below Python (engines, worker processes) land there.
+"""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_LINE_EVERY_S = 15.0
+
+
+class Bar:
+    """Progress of one stage; on a terminal a bar, elsewhere a line now and then."""
+
+    def __init__(self, console: Console, title: str, progress: Progress | None) -> None:
+        self._console, self._title, self._progress = console, title, progress
+        self._task = progress.add_task(title, total=None, note="") if progress else None
+        self._done, self._total, self._note, self._last_line_s = 0, 0, "", time.monotonic()
+
+    def total(self, total: int) -> None:
+        """Say how many units there are."""
+        self._total = total
+        self._show()
+
+    def advance(self, amount: int = 1) -> None:
+        """Count finished units."""
+        self._done += amount
+        self._show()
+
+    def note(self, note: str) -> None:
+        """Say what is going on, in a few words."""
+        self._note = note
+        self._show()
+
+    def _show(self) -> None:
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=self._done, total=self._total or None, note=self._note)
+        elif time.monotonic() - self._last_line_s > _LINE_EVERY_S:
+            self._last_line_s = time.monotonic()
+            count = f"{self._done}/{self._total} " if self._total else ""
+            self._console.print(f"  {self._title}: {count}{self._note}", highlight=False)
+
+
+class Terminal:
+    """The person's screen."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    @contextlib.contextmanager
+    def bar(self, title: str) -> Iterator[Bar]:
+        """A bar for the length of the block; it disappears when the block ends."""
+        if not self.console.is_terminal:
+            yield Bar(self.console, title, None)
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                   TimeRemainingColumn(), TextColumn("{task.fields[note]}"))  # fmt: skip
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            yield Bar(self.console, title, progress)
+
+
+@contextlib.contextmanager
+def quiet_terminal(log: Path) -> Iterator[Terminal]:
+    """A terminal for us alone while everything else that is printed goes to `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved_out, saved_err = os.dup(1), os.dup(2)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    try:
+        with os.fdopen(os.dup(saved_out), "w", buffering=1, encoding="utf-8", errors="replace") as screen:
+            yield Terminal(Console(file=screen))
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(saved_out, 1)
+        os.dup2(saved_err, 2)
+        os.close(saved_out)
+        os.close(saved_err)

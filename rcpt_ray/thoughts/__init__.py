@@ -1,0 +1,1 @@
+"""From documents to the hidden thoughts behind them: generate (paid) and select (free)."""

@@ -1,0 +1,91 @@
+"""The vLLM engine: AsyncLLM in this process, the same code on GPU and CPU builds.
+
+Invariants: on a GPU each request has a seed of its own, so a draw does not depend on its neighbours in the batch; the
+CPU build of vLLM 0.32 dies of such a seed when it cuts a prompt into chunks (a CPU generator cannot be rewound), so
+there the engine's one seed is used. Prompts are token ids, so the document cannot speak as the system. Price: half a
+minute to be ready on two cores; afterwards the engine's own speed.
+"""
+
+import logging
+import os
+from typing import Any
+
+from rcpt_ray.hardware import fast_number_format
+from rcpt_ray.thoughts.engine import Completion, Request, RowRefused
+from rcpt_ray.thoughts.prompt import load_prompt, tokenize_prompt
+from rcpt_ray.thoughts.spec import ThoughtsSpec
+
+_CPU_KV_CACHE_GIB = 1
+
+
+class VllmEngine:
+    """A teacher served by vLLM."""
+
+    def __init__(self, model_path: str, spec: ThoughtsSpec, seed: int) -> None:
+        # vLLM would bind one core and leave the other to its scheduler; unbound, its threads are the CPUs that Ray
+        # reserved for this actor (OMP_NUM_THREADS).
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        import torch
+
+        self.seeds_requests = torch.cuda.is_available()
+        from vllm import SamplingParams
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        args: dict[str, Any] = {
+            "model": model_path,
+            "dtype": {"bf16": "bfloat16", "fp32": "float32"}[fast_number_format(spec.precision)],
+            "max_model_len": spec.max_model_tokens,
+            "seed": seed,
+            "enable_log_requests": False,
+            "disable_log_stats": True,
+        }
+        if not self.seeds_requests:
+            # Compiling for the CPU costs more than a small model's whole run saves.
+            args |= {"enforce_eager": True, "kv_cache_memory_bytes": _CPU_KV_CACHE_GIB * 2**30}
+        logging.getLogger("vllm").setLevel(logging.WARNING)
+        self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**(args | spec.pool.engine_args)))
+        self._prompt, self._spec = load_prompt(spec.prompt), spec
+        self._tokenizer = self._engine.get_tokenizer()
+        self._max_model_tokens = self._engine.model_config.max_model_len
+        self._sampling_type = SamplingParams
+
+    async def complete(self, request: Request) -> Completion:
+        """One thought; refuses a prompt that leaves no room for the thought in the model's context."""
+        from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        prompt = tokenize_prompt(self._prompt, request.text, self._spec.asked_words, self._tokenizer)
+        sampling = self._spec.sampling
+        if len(prompt.token_ids) + sampling.max_thought_tokens > self._max_model_tokens:
+            raise RowRefused("too_long_for_model")
+        params = self._sampling_type(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            repetition_penalty=sampling.repetition_penalty,
+            max_tokens=sampling.max_thought_tokens,
+            seed=request.seed if self.seeds_requests else None,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        name = f"{request.doc_id}#{request.sample_index}"
+        try:
+            async for output in self._engine.generate({"prompt_token_ids": prompt.token_ids}, params, name):
+                final = output.outputs[0]
+        except EngineDeadError:
+            raise
+        except ValueError as error:
+            logging.getLogger(__name__).warning("request %s refused: %s", name, error)
+            raise RowRefused("engine_refused") from None
+        return Completion(
+            thought=final.text.strip(),
+            finish_reason=final.finish_reason or "unknown",
+            num_text_tokens=prompt.num_text_tokens,
+            num_prompt_tokens=len(prompt.token_ids),
+            num_thought_tokens=len(final.token_ids),
+        )
+
+    def close(self) -> None:
+        """End the engine's processes."""
+        self._engine.shutdown()

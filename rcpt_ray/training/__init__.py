@@ -1,0 +1,1 @@
+"""Continual pretraining: the plan, the feed, the DeepSpeed loop and its checkpoints."""

@@ -1,0 +1,156 @@
+"""What the tables, the sentences, the Markdown and the summary say, also when much of a run is missing."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from report_fixtures import ARMS, HOSTILE, make_arm, make_inputs, make_manifest, make_recipe, make_scores
+
+from rcpt_ray.records import SCORE
+from rcpt_ray.report.inputs import ReportInputs
+from rcpt_ray.report.page import gather
+from rcpt_ray.report.statistics import measure_arms
+from rcpt_ray.report.tables import Table, arms_table, make_tables
+from rcpt_ray.report.write import write_report
+
+
+def _table(inputs: ReportInputs, title: str) -> Table:
+    return next(table for table in make_tables(inputs, measure_arms(inputs)) if table.title == title)
+
+
+def _said(inputs: ReportInputs) -> str:
+    content = gather(inputs, measure_arms(inputs))
+    return "\n".join([content.compared, *content.read_with_care, *content.not_shown])
+
+
+def test_the_arms_table_gives_each_arm_its_figures_and_verdicts() -> None:
+    table = _table(make_inputs(), "Arms")
+    by_arm = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert tuple(by_arm) == ARMS
+    assert by_arm["base"]["quiz: difference from base"] == "baseline"
+    assert by_arm["reasoning"]["Trained tokens"] == "122,880"
+    assert by_arm["reasoning"]["quiz: accuracy"] == "0.325 ± 0.075"
+    assert by_arm["reasoning"]["quiz: difference from base"].endswith("inside the noise")
+    assert by_arm["reasoning"]["Bits/byte: difference from base"].startswith("−0.0")
+    assert by_arm["reasoning"]["Bits/byte: difference from base"].endswith(", lower")
+
+
+def test_difficulties_stand_from_easy_to_very_hard() -> None:
+    table = _table(make_inputs(), "Accuracy by difficulty")
+    assert table.columns == ["Arm", "Task", "easy", "medium", "hard", "very_hard"]
+    assert table.rows[0][2] == "0.300 ± 0.153 (10)"
+
+
+def test_mixtures_show_what_was_asked_for_beside_what_was_reached() -> None:
+    rows = _table(make_inputs(), "Mixtures").rows
+    assert ["standard", "web/raw", "70.0%", "69.9%", "12,345", "240", "1.2%", "2.00", "1"] in rows
+
+
+def test_a_mixture_without_details_still_has_its_row() -> None:
+    arm = dataclasses.replace(make_arm("standard"), mixture=make_manifest("mixture"))
+    assert _table(make_inputs(arms=[arm]), "Mixtures").rows == [
+        ["standard", "–", "–", "–", "12,345", "–", "–", "–", "1"]
+    ]
+
+
+def test_a_stage_that_arms_share_is_shown_once() -> None:
+    shared = make_manifest("training", fingerprint="feedfeedfeedfeed")
+    arms = [dataclasses.replace(make_arm(name), training=shared) for name in ("standard", "reasoning")]
+    rows = [row for row in _table(make_inputs(arms=arms), "What was run").rows if row[0] == "training"]
+    assert [row[1:3] for row in rows] == [["standard, reasoning", "feedfeedfeedfeed"]]
+
+
+def test_every_rejection_is_named_with_its_number() -> None:
+    rows = _table(make_inputs(), "Rejections by reason").rows
+    assert ["thoughts", "all", "too_long", "9", "4.5%", "doc_id with sample_index"] in rows
+
+
+def test_versions_name_the_stages_that_had_them() -> None:
+    rows = _table(make_inputs(), "Versions and hardware").rows
+    assert ["vllm", "version", "0.32.0", "thoughts"] in rows
+    assert ["ray", "version", "2.60.0", "all"] in rows
+
+
+def test_a_teacher_that_is_the_student_is_said_plainly() -> None:
+    said = _said(make_inputs())
+    assert "Teacher and student are the same model, so no claim" in said
+    assert "It was instruction-tuned before this run." in said
+    assert "One seed (17), so differences between seeds are not measured." in said
+    other = make_recipe(student={"reference": "example/other-base"})
+    assert "the same model" not in _said(make_inputs(recipe=other))
+
+
+def test_thoughts_of_the_fake_engine_are_called_so() -> None:
+    faked = make_recipe(thoughts={"engine": "fake", "teacher": {"reference": "example/any"}})
+    assert "words without a model" in _said(make_inputs(recipe=faked))
+
+
+def test_only_arms_whose_interval_contains_chance_are_called_chance() -> None:
+    """All 40 answers right is not chance; 11 of 40 is."""
+    rows = [row | {"value": 1.0} for row in make_scores("reasoning").to_pylist()]
+    sure = pa.Table.from_pylist(rows, schema=SCORE)
+    arms = [make_arm("base"), dataclasses.replace(make_arm("reasoning"), scores=sure)]
+    said = _said(make_inputs(arms=arms))
+    assert "On quiz, base is not distinguishable from chance: its 95% interval contains 0.25." in said
+
+
+def test_a_missing_control_for_tokens_is_named() -> None:
+    arms = {"base": {"train": False}, "reasoning": {}}
+    assert "No token-matched control" in _said(make_inputs(recipe=make_recipe(arms=arms), arms=[make_arm("reasoning")]))
+    assert "No token-matched control" not in _said(make_inputs())
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"arms": []}, "Not measured yet: base, standard, standard_tokens and reasoning."),
+        ({"arms": [make_arm("base")]}, "No arm was trained"),
+        ({"arms": [make_arm("standard")]}, "The baseline base is missing"),
+        ({"arms": [dataclasses.replace(make_arm("standard"), steps=None)]}, "The baseline base is missing"),
+        ({"arms": [dataclasses.replace(make_arm("base"), scores=make_scores("base").slice(0, 0))]}, "no accuracy"),
+        ({"arms": [dataclasses.replace(make_arm("base"), scores=make_scores("base").slice(40))]}, "no accuracy"),
+        ({"arms": [dataclasses.replace(make_arm("base"), scores=make_scores("base", 1, 1))]}, "One arm was measured"),
+        ({"arms": [dataclasses.replace(make_arm("base"), scores=make_scores("base", 9, 0))]}, "no bits per byte"),
+        ({"thoughts": None, "select": None, "thought_tokens": [], "examples": []}, "Teacher: none."),
+        ({"thought_tokens": []}, "No thought was kept"),
+    ],
+)
+def test_a_report_of_half_a_run_says_what_is_missing(changed: dict[str, object], sentence: str, tmp_path: Path) -> None:
+    inputs = make_inputs(**changed)
+    outcome = write_report(inputs, tmp_path)
+    assert outcome.counts.unit == "arm" and outcome.counts.num_ok == len(inputs.arms)
+    assert sentence in _said(inputs)
+
+
+def test_the_summary_is_plain_json_by_arm(tmp_path: Path) -> None:
+    write_report(make_inputs(), tmp_path)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert tuple(summary) == ARMS
+    assert summary["base"]["last_loss"] is None
+    assert summary["reasoning"]["accuracy"]["quiz"]["value"] == 0.325
+    assert summary["reasoning"]["verdicts"]["bits_per_byte_difference"] == "lower"
+
+
+def test_hostile_texts_stay_text_in_markdown(tmp_path: Path) -> None:
+    """The thought holds ``` and so stands in a longer fence; a name with | or < breaks no table."""
+    write_report(make_inputs(student="a|b <b>bold</b>"), tmp_path)
+    markdown = (tmp_path / "report.md").read_text()
+    assert f"````text\n{HOSTILE}\n````" in markdown
+    assert "a\\|b &lt;b>bold&lt;/b>" in markdown
+    assert "| standard_tokens |" in markdown
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
+    for folder in ("first", "second"):
+        write_report(make_inputs(), tmp_path / folder)
+    for name in ("report.html", "report.md", "summary.json"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_an_arm_without_scores_has_dashes() -> None:
+    empty = dataclasses.replace(make_arm("reasoning"), scores=make_scores("reasoning").slice(0, 0))
+    inputs = make_inputs(arms=[make_arm("base"), empty])
+    row = arms_table(inputs, measure_arms(inputs)).rows[1]
+    assert row[0] == "reasoning" and set(row[3:]) == {"–"}
