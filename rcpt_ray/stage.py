@@ -8,8 +8,15 @@ from typing import Any
 
 from rcpt_ray import hardware
 from rcpt_ray.artifacts import (
-    Manifest, Outcome, canonical_json, fingerprint, hold, output_digest, read_manifest, write_atomic,
-)  # fmt: skip
+    Manifest,
+    Outcome,
+    canonical_json,
+    fingerprint,
+    hold,
+    output_digest,
+    read_manifest,
+    write_atomic,
+)
 from rcpt_ray.terminal import Bar, Terminal
 
 
@@ -66,6 +73,21 @@ class Built:
     def parts(self, pattern: str) -> list[Path]:
         """Files of a finished stage, by name."""
         return sorted(self.path.glob(pattern))
+
+
+def once(build: Callable[[Stage], Built]) -> Callable[[Stage], Built]:
+    """`build`, called only once for stages that arms share; those have equal definitions."""
+    built: dict[str, Built] = {}
+
+    def build_once(stage: Stage) -> Built:
+        key = canonical_json([stage.name, stage.version, stage.settings, stage.inputs])
+        # Stages whose inputs are not finished are alike only by accident, unless their titles agree too.
+        key = key if stage.fingerprint else key + stage.title
+        if key not in built:
+            built[key] = build(stage)
+        return built[key]
+
+    return build_once
 
 
 def look_up(stage: Stage, run: Path) -> Built:

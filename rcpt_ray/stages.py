@@ -70,16 +70,28 @@ def generate_stage(recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: Res
             from rcpt_ray.thoughts.on_ray import generate_on_ray
 
             generation = Generation(
-                spec=spec, seed=recipe.seed, key=key, model=teacher.reference, model_path=teacher.path,
-                model_revision=teacher.revision, prompt_id=prompt.prompt_id,
-            )  # fmt: skip
+                spec=spec,
+                seed=recipe.seed,
+                key=key,
+                model=teacher.reference,
+                model_path=teacher.path,
+                model_revision=teacher.revision,
+                prompt_id=prompt.prompt_id,
+            )
             bar.note(f"{len(missing)} of {len(shards)} shards to do")
             generate_on_ray(missing, folder, generation, on_receipt)
         return _generate_outcome(list(receipts.values()))
 
     inputs = {"corpus": corpus.digest} | made_by
-    return Stage("thoughts", f"thoughts by {teacher.reference}", thoughts_spec.GENERATE_VERSION, settings, inputs,
-                 "part-*.parquet", make)  # fmt: skip
+    return Stage(
+        "thoughts",
+        f"thoughts by {teacher.reference}",
+        thoughts_spec.GENERATE_VERSION,
+        settings,
+        inputs,
+        "part-*.parquet",
+        make,
+    )
 
 
 def _generate_outcome(receipts: list[Any]) -> Outcome:
@@ -107,14 +119,26 @@ def select_stage(arm: ArmSettings, generated: Built) -> Stage:
 
         return select(generated.parts("part-*.parquet"), spec, folder)
 
-    return Stage("select", "selected thoughts", thoughts_spec.SELECT_VERSION, spec.defining(),
-                 {"thoughts": generated.digest}, "part-*.parquet", make)  # fmt: skip
+    return Stage(
+        "select",
+        "selected thoughts",
+        thoughts_spec.SELECT_VERSION,
+        spec.defining(),
+        {"thoughts": generated.digest},
+        "part-*.parquet",
+        make,
+    )
 
 
 def mixture_stage(
-    recipe: Recipe, name: str, arm: ArmSettings, corpus: Built, selected: Built | None, student: ResolvedModel,
+    recipe: Recipe,
+    name: str,
+    arm: ArmSettings,
+    corpus: Built,
+    selected: Built | None,
+    student: ResolvedModel,
     matched: Built | None,
-) -> Stage:  # fmt: skip
+) -> Stage:
     """Documents and thoughts -> packed rows; `matched` is the mixture whose tokens are the budget."""
     spec = arm.mixture
     inputs = {"corpus": corpus.digest, "tokenizer": student.checksum}
@@ -145,16 +169,29 @@ def training_stage(recipe: Recipe, name: str, arm: ArmSettings, mixture: Built, 
         num_workers = spec.num_workers
         cluster.require("training.num_workers", num_workers * spec.cpus_per_worker, num_workers * spec.gpus_per_worker)
         bar.note("workers start")
-        return make_training(spec, recipe.seed, mixture.record, mixture.parts("part-*.parquet"), student.path, folder, bar)
+        return make_training(
+            spec, recipe.seed, mixture.record, mixture.parts("part-*.parquet"), student.path, folder, bar
+        )
 
-    return Stage("training", f"training of {name}", training_spec.STAGE_VERSION, spec.defining() | {"seed": recipe.seed},
-                 {"mixture": mixture.digest, "student": student.checksum}, "model/*", make)  # fmt: skip
+    return Stage(
+        "training",
+        f"training of {name}",
+        training_spec.STAGE_VERSION,
+        spec.defining() | {"seed": recipe.seed},
+        {"mixture": mixture.digest, "student": student.checksum},
+        "model/*",
+        make,
+    )
 
 
 def evaluation_stage(
-    recipe: Recipe, name: str, corpus: Built, model_path: Path | None, model_digest: str | None,
+    recipe: Recipe,
+    name: str,
+    corpus: Built,
+    model_path: Path | None,
+    model_digest: str | None,
     question_digests: Mapping[str, str],
-) -> Stage:  # fmt: skip
+) -> Stage:
     """A model -> scores of questions and held-out documents."""
     spec = recipe.evaluation
 
@@ -170,8 +207,15 @@ def evaluation_stage(
         return evaluate_on_ray(EvaluationJob(spec, str(model_path), heldout, folder, recipe.seed))
 
     inputs = {"corpus": corpus.digest, "model": model_digest, **question_digests}
-    return Stage("evaluation", f"evaluation of {name}", evaluation_spec.STAGE_VERSION,
-                 spec.defining() | {"seed": recipe.seed}, inputs, "scores.parquet", make)  # fmt: skip
+    return Stage(
+        "evaluation",
+        f"evaluation of {name}",
+        evaluation_spec.STAGE_VERSION,
+        spec.defining() | {"seed": recipe.seed},
+        inputs,
+        "scores.parquet",
+        make,
+    )
 
 
 def report_stage(recipe: Recipe, built: Mapping[str, Built], inputs: "Any") -> Stage:
@@ -183,6 +227,9 @@ def report_stage(recipe: Recipe, built: Mapping[str, Built], inputs: "Any") -> S
         shutil.rmtree(folder / "parts", ignore_errors=True)
         return write_report(inputs(), folder)
 
-    settings = recipe.report.defining() | {"name": recipe.name, "arms": {k: a.description for k, a in recipe.arms.items()}}
+    settings = recipe.report.defining() | {
+        "name": recipe.name,
+        "arms": {k: a.description for k, a in recipe.arms.items()},
+    }
     digests = {label: one.digest for label, one in built.items()}
     return Stage("report", "report", report_spec.STAGE_VERSION, settings, digests, "*", make)

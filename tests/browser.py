@@ -59,9 +59,9 @@ def _run(command: list[str], tmp: Path, timeout_s: float = 120.0) -> tuple[str, 
     )
     try:
         dom, log = browser.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(browser.pid, signal.SIGKILL)
-        browser.communicate()
-        raise
+    finally:
+        if browser.poll() is None:
+            os.killpg(browser.pid, signal.SIGKILL)
+            browser.communicate()
     assert browser.returncode == 0, log[-2000:]
     return dom, log

@@ -200,9 +200,9 @@ def test_smollm2_from_its_wheel_reads_english() -> None:
     assert model.dtype == torch.bfloat16
 
     paragraph = (
-        "Photosynthesis is the process by which green plants, algae and some bacteria convert light energy into chemical "
-        "energy. During photosynthesis, carbon dioxide and water are used to produce glucose and oxygen. The process "
-        "takes place in the chloroplasts, which contain the green pigment chlorophyll."
+        "Photosynthesis is the process by which green plants, algae and some bacteria convert light energy into "
+        "chemical energy. During photosynthesis, carbon dioxide and water are used to produce glucose and oxygen. The "
+        "process takes place in the chloroplasts, which contain the green pigment chlorophyll."
     )
 
     def perplexity(text: str) -> float:

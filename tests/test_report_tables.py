@@ -43,15 +43,23 @@ def test_difficulties_stand_from_easy_to_very_hard() -> None:
     assert table.rows[0][2] == "0.300 ± 0.153 (10)"
 
 
+def test_difficulties_that_nobody_knows_make_no_table() -> None:
+    rows = [row | {"difficulty": ""} for row in make_scores("base").to_pylist()]
+    arm = dataclasses.replace(make_arm("base"), scores=pa.Table.from_pylist(rows, schema=SCORE))
+    inputs = make_inputs(arms=[arm])
+    titles = [table.title for table in make_tables(inputs, measure_arms(inputs))]
+    assert "Accuracy by difficulty" not in titles and "Accuracy by domain" in titles
+
+
 def test_mixtures_show_what_was_asked_for_beside_what_was_reached() -> None:
     rows = _table(make_inputs(), "Mixtures").rows
     assert ["standard", "web/raw", "70.0%", "69.9%", "12,345", "240", "1.2%", "2.00", "1"] in rows
 
 
 def test_a_mixture_without_details_still_has_its_row() -> None:
-    arm = dataclasses.replace(make_arm("standard"), mixture=make_manifest("mixture"))
+    arm = dataclasses.replace(make_arm("standard"), mixture=make_manifest("mixture"), training=None)
     assert _table(make_inputs(arms=[arm]), "Mixtures").rows == [
-        ["standard", "–", "–", "–", "12,345", "–", "–", "–", "1"]
+        ["standard", "–", "–", "–", "12,345", "–", "–", "–", "–"]
     ]
 
 
@@ -79,6 +87,7 @@ def test_a_teacher_that_is_the_student_is_said_plainly() -> None:
     assert "It was instruction-tuned before this run." in said
     assert "One seed (17), so differences between seeds are not measured." in said
     other = make_recipe(student={"reference": "example/other-base"})
+    assert "It was not instruction-tuned before this run." in _said(make_inputs(recipe=other))
     assert "the same model" not in _said(make_inputs(recipe=other))
 
 

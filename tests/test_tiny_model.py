@@ -1,4 +1,4 @@
-"""The tiny model: the same bytes from the same seed, any text back exactly, control tokens only where they are meant."""
+"""The tiny model: the same bytes from the same seed, any text back exactly, control tokens where they are meant."""
 
 from pathlib import Path
 from typing import Any

@@ -28,8 +28,10 @@ HELDOUT_PARTS = "part-heldout-*.parquet"
 
 def input_digests(spec: CorpusSpec) -> dict[str, str]:
     """Digest of each source's files; UserError if a source names no file."""
-    return {name: digest_files(list_files(f"corpus.sources.{name}.path", source.path)) for name, source in
-            spec.sources.items()}  # fmt: skip
+    return {
+        name: digest_files(list_files(f"corpus.sources.{name}.path", source.path))
+        for name, source in spec.sources.items()
+    }
 
 
 def prepare(spec: CorpusSpec, seed: int, folder: Path, advance: Callable[[int], None]) -> Outcome:

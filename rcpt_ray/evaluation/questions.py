@@ -52,8 +52,8 @@ def read_task(setting: str, spec: TaskSpec) -> tuple[Questions, Questions]:
         have = sum(example["group"] == group for example in examples)
         if have < spec.num_fewshot:
             raise UserError(
-                f"{setting}.num_fewshot={spec.num_fewshot} but examples_path has {have} examples of {group}; add examples "
-                "or lower num_fewshot"
+                f"{setting}.num_fewshot={spec.num_fewshot} but examples_path has {have} examples of {group}; "
+                "add examples or lower num_fewshot"
             )
     return questions, examples
 

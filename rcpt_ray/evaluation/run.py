@@ -53,9 +53,15 @@ def evaluate(job: EvaluationJob) -> Outcome:
     )
     tasks, wanted_shots, items = _tasks(job)
     results = simple_evaluate(
-        model=model, tasks=list(tasks.values()), bootstrap_iters=0, log_samples=True, random_seed=job.seed,
-        numpy_random_seed=job.seed, torch_random_seed=job.seed, fewshot_random_seed=job.seed,
-    )  # fmt: skip
+        model=model,
+        tasks=list(tasks.values()),
+        bootstrap_iters=0,
+        log_samples=True,
+        random_seed=job.seed,
+        numpy_random_seed=job.seed,
+        torch_random_seed=job.seed,
+        fewshot_random_seed=job.seed,
+    )
     rows: list[Row] = []
     for name in tasks:
         _check(name, results, wanted_shots[name], len(items[name]))
@@ -63,8 +69,12 @@ def evaluate(job: EvaluationJob) -> Outcome:
     write_table(job.folder / "scores.parquet", pa.Table.from_pylist(rows, schema=SCORE))
     return Outcome(
         counts=Counts(unit="item", num_in=sum(map(len, items.values())), num_ok=len(rows)),
-        details={"precision": precision, "shots": wanted_shots, "items": {name: len(rows) for name, rows in items.items()}},
-    )  # fmt: skip
+        details={
+            "precision": precision,
+            "shots": wanted_shots,
+            "items": {name: len(rows) for name, rows in items.items()},
+        },
+    )
 
 
 def _tasks(job: EvaluationJob) -> tuple[dict[str, Any], dict[str, int], dict[str, list[Row]]]:
@@ -101,12 +111,20 @@ def _score_rows(name: str, samples: list[Row]) -> list[Row]:
     rows = []
     for sample in samples:
         document = sample["doc"]
-        row = {"task": name.split("/")[0], "domain": document["domain"], "subject": document.get("subject", ""),
-               "difficulty": document.get("difficulty", "")}  # fmt: skip
+        row = {
+            "task": name.split("/")[0],
+            "domain": document["domain"],
+            "subject": document.get("subject", ""),
+            "difficulty": document.get("difficulty", ""),
+        }
         if name == HELDOUT:
             log_likelihood, num_bytes = sample["bits_per_byte"]
-            row |= {"item_id": document["doc_id"], "metric": "bits_per_byte", "weight": float(num_bytes),
-                    "value": -log_likelihood / num_bytes / math.log(2)}  # fmt: skip
+            row |= {
+                "item_id": document["doc_id"],
+                "metric": "bits_per_byte",
+                "weight": float(num_bytes),
+                "value": -log_likelihood / num_bytes / math.log(2),
+            }
         else:
             row |= {"item_id": document["item_id"], "metric": "acc", "weight": 1.0, "value": float(sample["acc"])}
         rows.append(row)

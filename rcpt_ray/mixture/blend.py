@@ -33,7 +33,9 @@ class Blend:
     achieved_tokens: dict[str, int]
 
 
-def blend(sizes: Sizes, weights: Mapping[str, float] | None, num_tokens: int | None, max_repeats: float, seed: int) -> Blend:
+def blend(
+    sizes: Sizes, weights: Mapping[str, float] | None, num_tokens: int | None, max_repeats: float, seed: int
+) -> Blend:
     """Draw documents to the target shares of tokens.
 
     Raises:
@@ -61,14 +63,14 @@ def _targets(
 ) -> dict[str, float]:
     if weights is None:
         whole = sum(totals.values())
-        budget = whole if num_tokens is None else num_tokens
-        return {component: budget * total / whole for component, total in totals.items()} if whole else {}
+        wanted = whole if num_tokens is None else num_tokens
+        return {component: wanted * total / whole for component, total in totals.items()} if whole else {}
     for component, weight in weights.items():
         if weight > 0 and not totals.get(component):
             have = ", ".join(component for component, total in totals.items() if total) or "none"
             raise UserError(f"mixture.weights.{component}={weight:g} has no documents; components with some: {have}")
     used = {component: weight for component, weight in weights.items() if weight > 0}
-    budget = num_tokens or min(totals[component] / weight for component, weight in used.items())
+    budget = float(num_tokens) if num_tokens else min(totals[component] / weight for component, weight in used.items())
     return {component: budget * weight for component, weight in used.items()}
 
 

@@ -48,9 +48,13 @@ def read_candidates(corpus_parts: list[Path], selected_parts: list[Path]) -> Ite
 
 
 def mix(
-    candidates: Iterator[Candidate], spec: MixtureSpec, num_tokens: int | None, seed: int, tokenizer: TextTokenizer,
+    candidates: Iterator[Candidate],
+    spec: MixtureSpec,
+    num_tokens: int | None,
+    seed: int,
+    tokenizer: TextTokenizer,
     folder: Path,
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """Blend and pack into `folder`; `num_tokens` is the budget, None for what is there.
 
     Raises:
@@ -105,7 +109,11 @@ def _components(
     """Tokenized documents by component and id, and the number of (document, kind) left out for want of a thought."""
     sources = sorted({candidate.source for candidate in candidates})
     kind = "raw" if spec.layout == "text_only" else "thought"
-    wanted = [name for name, weight in spec.weights.items() if weight > 0] if spec.weights else [f"{source}/{kind}" for source in sources]  # fmt: skip
+    wanted = (
+        [name for name, weight in spec.weights.items() if weight > 0]
+        if spec.weights
+        else [f"{source}/{kind}" for source in sources]
+    )
     documents: dict[str, dict[str, TokenizedDocument]] = {}
     num_without_thought = 0
     for component in wanted:
@@ -127,4 +135,3 @@ def _shares(blended: Blend) -> dict[str, object]:
         "target_tokens": round(target),
         "achieved_tokens": achieved,
     }
-

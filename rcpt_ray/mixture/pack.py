@@ -43,10 +43,12 @@ def assign_rows(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
 def split_long(documents: Sequence[TokenizedDocument], row_tokens: int) -> list[TokenizedDocument]:
     """The documents, those longer than a row cut into pieces of at most `row_tokens`."""
     return [
-        TokenizedDocument(document.doc_id, document.ids_N[start : start + row_tokens], document.kinds_N[start : start + row_tokens])
+        TokenizedDocument(
+            document.doc_id, document.ids_N[start : start + row_tokens], document.kinds_N[start : start + row_tokens]
+        )
         for document in documents
         for start in range(0, len(document), row_tokens)
-    ]  # fmt: skip
+    ]
 
 
 def pack(documents: Sequence[TokenizedDocument], row_tokens: int, padding_id: int) -> pa.Table:

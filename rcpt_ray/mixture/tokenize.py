@@ -1,6 +1,6 @@
 """Laid out documents as tokens with their kinds; text never becomes a control token.
 
-    N tokens in a document: bos, the segments' tokens, eos
+N tokens in a document: bos, the segments' tokens, eos
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,11 @@ def tokenize_documents(
 ) -> list[TokenizedDocument]:
     """Tokenize (doc_id, segments) pairs in one batch; bos and eos are added where the tokenizer has them."""
     flat = [segment for _, segments in documents for segment in segments]
-    encoded = tokenizer([s.text for s in flat], add_special_tokens=False, split_special_tokens=True)["input_ids"] if flat else []
+    encoded = (
+        tokenizer([s.text for s in flat], add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        if flat
+        else []
+    )
     tokens = iter(zip(flat, encoded, strict=True))
     bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]

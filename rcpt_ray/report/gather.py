@@ -1,6 +1,6 @@
 """Gather what a report shows from the folders of finished stages."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -50,7 +50,7 @@ def gather(recipe: Recipe, done: "Pipeline") -> ReportInputs:
     )
 
 
-def _kept_thoughts(selected: Built) -> list[dict[str, object]]:
+def _kept_thoughts(selected: Built) -> list[dict[str, Any]]:
     tables = [pq.read_table(part) for part in selected.parts("part-*.parquet")]
     return [row for row in pa.concat_tables(tables).to_pylist() if row["status"] == "ok"] if tables else []
 

@@ -99,7 +99,8 @@ def _read_with_care(inputs: ReportInputs, figures: Sequence[ArmFigures]) -> list
         sentences.insert(0, "Teacher: none. No arm of this run needed thoughts.")
     else:
         sentences.insert(0, f"Teacher: {inputs.teacher}.")
-        writers = [inputs.recipe.arm_settings(name).thoughts for name in inputs.recipe.arms]
+        trained = [inputs.recipe.arm_settings(name) for name, arm in inputs.recipe.arms.items() if arm.train]
+        writers = [settings.thoughts for settings in trained if settings.mixture.needs_thoughts]
         if any(writer.engine == "fake" for writer in writers):
             sentences.append(
                 "The thoughts were written by the fake engine, words without a model: nothing about thoughts can be "

@@ -71,7 +71,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class ArmFigures:
-    """What was measured of one arm; the keys of accuracies are tasks, those of bits per byte domains and ALL_DOMAINS."""
+    """What was measured of one arm; accuracies are by task, bits per byte by domain and ALL_DOMAINS."""
 
     name: str
     num_trained_tokens: int | None

@@ -79,31 +79,29 @@ def arms_table(inputs: ReportInputs, figures: Sequence[ArmFigures]) -> Table:
         cells += [_difference(arm, baseline, arm.bits_per_byte_difference, 4)] if domains else []
         rows.append(cells)
     note = (
-        "Trained tokens count every epoch. Training losses of arms are taken over different tokens and are not "
-        "comparable with each other. Accuracy is given with its standard error. Bits per byte are means over held-out "
-        "documents weighted by their bytes; less is better. The plot shows each arm's own interval, which is wider "
-        "than that of a paired difference. A difference is given with its 95% interval from a paired "
-        f"bootstrap ({NUM_RESAMPLES:,} draws of the same questions or held-out documents); where the interval contains "
-        f"0 it is called {INSIDE_THE_NOISE}. Intervals cover the choice of questions and documents, not the seed of "
-        "training, and are not corrected for the number of comparisons."
+        "Trained tokens are the targets of all steps, every epoch counted. Training losses of arms are taken over "
+        "different tokens and are not comparable. Accuracy is given with its standard error. Bits per byte are means "
+        "over held-out documents weighted by their bytes; less is better. The plot shows each arm's own interval, "
+        "usually wider than that of a paired difference. A difference has a 95% interval from a paired bootstrap "
+        f"({NUM_RESAMPLES:,} draws of the same questions or held-out documents); where it contains 0 the difference is "
+        f"called {INSIDE_THE_NOISE}. Intervals cover the choice of questions and documents, not the seed of training, "
+        "and are not corrected for the number of comparisons."
     )
     return Table("Arms", columns, rows, note)
 
 
 def group_table(inputs: ReportInputs, name: str, key: Callable[[Item], str | None]) -> Table:
-    """Accuracy by a field of the questions: one row a task and arm."""
-    questions = {arm.name: group_items(read_items(arm.scores, "acc"), lambda item: item.task) for arm in inputs.arms}
-    tasks = sorted({task for of_arm in questions.values() for task in of_arm})
-    grouped = [
-        (task, arm, group_items(of_arm[task], key))
-        for task in tasks
-        for arm, of_arm in questions.items()
-        if task in of_arm
-    ]
-    groups = sorted({group for _, _, by_group in grouped for group in by_group}, key=_rank)
+    """Accuracy by a field of the questions: one row a task and arm, none where no question has the field."""
+    questions = {
+        (task, arm.name): group_items(items, key)
+        for arm in inputs.arms
+        for task, items in group_items(read_items(arm.scores, "acc"), lambda item: item.task).items()
+    }
+    groups = sorted({group for by_group in questions.values() for group in by_group}, key=_rank)
     rows = [
-        [arm, task, *(_share_of_items(by_group[group]) if group in by_group else NOTHING for group in groups)]
-        for task, arm, by_group in grouped
+        [arm, task, *(_share_of_items(by_group.get(group, [])) for group in groups)]
+        for (task, arm), by_group in sorted(questions.items(), key=lambda item: item[0][0])
+        if groups != ["unknown"]
     ]
     note = "Share of right answers ± standard error (number of questions). Guessing gives 0.25."
     return Table(f"Accuracy by {name}", ["Arm", "Task", *groups], rows, note)
@@ -123,7 +121,7 @@ def mixtures_table(inputs: ReportInputs) -> Table:
             _count(details.get("num_rows")),
             _percent(details.get("padding_share")),
             f"{num_draws / num_documents:.2f}" if num_draws is not None and num_documents else NOTHING,
-            str(details.get("num_epochs", inputs.recipe.arm_settings(arm.name).training.num_epochs)),
+            _count((arm.training or arm.mixture).details.get("num_epochs")),
         ]
         for component in dict.fromkeys([*target, *achieved]) or [NOTHING]:
             shares = [_percent(target.get(component)), _percent(achieved.get(component))]
@@ -221,7 +219,7 @@ def _share(estimate: Estimate | None) -> str:
 
 
 def _share_of_items(items: Sequence[Item]) -> str:
-    return f"{_share(estimate_share(items))} ({len(items):,})"
+    return f"{_share(estimate_share(items))} ({len(items):,})" if items else NOTHING
 
 
 def _shares(details: dict[str, Any], key: str) -> dict[str, float]:

@@ -10,10 +10,47 @@ import random
 from dataclasses import dataclass
 from typing import Protocol
 
-_FAKE_WORDS = (
-    "so what follows here is that I should check the claim again before going on because the first step "
-    "rests on a rule I know well and yet hmm the second needs care let me see if it holds"
-).split()
+_FAKE_WORDS = [
+    "so",
+    "what",
+    "follows",
+    "here",
+    "is",
+    "that",
+    "I",
+    "should",
+    "check",
+    "the",
+    "claim",
+    "again",
+    "before",
+    "going",
+    "on",
+    "because",
+    "the",
+    "first",
+    "step",
+    "rests",
+    "on",
+    "a",
+    "rule",
+    "I",
+    "know",
+    "well",
+    "and",
+    "yet",
+    "hmm",
+    "the",
+    "second",
+    "needs",
+    "care",
+    "let",
+    "me",
+    "see",
+    "if",
+    "it",
+    "holds",
+]
 
 
 @dataclass(frozen=True)

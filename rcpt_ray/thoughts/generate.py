@@ -71,7 +71,9 @@ def request_seed(seed: int, doc_id: str, sample_index: int) -> int:
     return int.from_bytes(digest, "big") % 2**31
 
 
-async def generate_rows(documents: list[dict[str, Any]], engine: Engine, generation: Generation) -> list[dict[str, Any]]:
+async def generate_rows(
+    documents: list[dict[str, Any]], engine: Engine, generation: Generation
+) -> list[dict[str, Any]]:
     """A row for each document and sample, in their order; what the engine refuses becomes a rejected row."""
     samples = range(generation.spec.sampling.num_samples)
     return list(
@@ -97,9 +99,11 @@ async def _generate_row(
     try:
         completion = await engine.complete(Request(document["doc_id"], sample_index, document["text"], seed))
     except RowRefused as refusal:
-        return row | {"thought": "", "status": "rejected", "reason": str(refusal), "finish_reason": "refused"} | dict.fromkeys(
-            ("num_text_tokens", "num_prompt_tokens", "num_thought_tokens"), 0
-        )  # fmt: skip
+        return (
+            row
+            | {"thought": "", "status": "rejected", "reason": str(refusal), "finish_reason": "refused"}
+            | dict.fromkeys(("num_text_tokens", "num_prompt_tokens", "num_thought_tokens"), 0)
+        )
     row |= asdict(completion)
     empty = not completion.thought
     return row | {"status": "rejected" if empty else "ok", "reason": "empty_thought" if empty else ""}
@@ -158,5 +162,3 @@ def _take_over(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, temporary)
     os.replace(temporary, target)
-
-

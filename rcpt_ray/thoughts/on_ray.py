@@ -63,9 +63,7 @@ class EngineActor:
         self._engine: Engine
         match generation.spec.engine:
             case "fake":
-                self._engine = FakeEngine(
-                    generation.spec.sampling.max_thought_tokens, generation.spec.fake_delay_s
-                )
+                self._engine = FakeEngine(generation.spec.sampling.max_thought_tokens, generation.spec.fake_delay_s)
             case "vllm":
                 from rcpt_ray.thoughts.vllm_engine import VllmEngine
 

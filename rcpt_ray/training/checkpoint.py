@@ -24,9 +24,12 @@ def save_checkpoint(engine: Any, folder: Path, steps_done: int, rank: int, *, fr
 
     client_state = {"torch_rng": torch.get_rng_state()}
     engine.save_checkpoint(
-        str(folder), tag=f"step-{steps_done:06d}", client_state=client_state, save_latest=False,
+        str(folder),
+        tag=f"step-{steps_done:06d}",
+        client_state=client_state,
+        save_latest=False,
         exclude_frozen_parameters=frozen_weights,
-    )  # fmt: skip
+    )
     torch.distributed.barrier()
     if rank == 0:
         write_atomic(folder / f"step-{steps_done:06d}.complete", "")

@@ -1,6 +1,6 @@
 """The feed: packed rows by index, as arrays for a forward pass.
 
-    B rows, T tokens
+B rows, T tokens
 """
 
 from dataclasses import dataclass

@@ -51,9 +51,11 @@ def train(job: TrainingJob, rank: int, report: Callable[[dict[str, float]], None
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=job.spec.learning_rate, weight_decay=job.spec.weight_decay)
     engine, optimizer, _, _ = deepspeed.initialize(
-        model=model, optimizer=optimizer, config=deepspeed_config(job.spec, job.plan, precision),
+        model=model,
+        optimizer=optimizer,
+        config=deepspeed_config(job.spec, job.plan, precision),
         dist_init_required=False,
-    )  # fmt: skip
+    )
     feed = PackedFeed(job.mixture_parts)
     checkpoints, frozen = job.folder / "checkpoints", job.spec.adapter is not None
     steps_done = load_checkpoint(engine, checkpoints, frozen_weights=frozen)
@@ -78,10 +80,12 @@ def _load(job: TrainingJob, precision: str) -> tuple[Any, Any]:
 
     on_gpu = torch.cuda.is_available()
     model = AutoModelForCausalLM.from_pretrained(
-        job.model_path, dtype=torch.bfloat16 if precision == "bf16" else torch.float32, local_files_only=True,
+        job.model_path,
+        dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
+        local_files_only=True,
         # Eager attention is the faster one on a CPU in bf16, sdpa elsewhere.
         attn_implementation="eager" if precision == "bf16" and not on_gpu else "sdpa",
-    )  # fmt: skip
+    )
     model.config.use_cache = False
     if job.spec.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -90,9 +94,12 @@ def _load(job: TrainingJob, precision: str) -> tuple[Any, Any]:
 
         adapter = job.spec.adapter
         config = LoraConfig(
-            r=adapter.rank, lora_alpha=adapter.alpha, lora_dropout=adapter.dropout,
-            target_modules=adapter.target_modules, task_type="CAUSAL_LM",
-        )  # fmt: skip
+            r=adapter.rank,
+            lora_alpha=adapter.alpha,
+            lora_dropout=adapter.dropout,
+            target_modules=adapter.target_modules,
+            task_type="CAUSAL_LM",
+        )
         model = get_peft_model(model, config)
     return model, AutoTokenizer.from_pretrained(job.model_path, local_files_only=True)
 

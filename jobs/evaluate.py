@@ -1,0 +1,7 @@
+"""Measure the arms: `ray job submit ... -- python jobs/evaluate.py RECIPE [key=value ...]`."""
+
+import sys
+
+from rcpt_ray.cli import main
+
+sys.exit(main(["evaluate", *sys.argv[1:]]))

@@ -1,0 +1,72 @@
+"""A command killed with SIGKILL, in synthesis and in training, is finished by the same command."""
+
+from pathlib import Path
+
+import pytest
+from processes import rcpt, run_until_killed
+from run_folder import assert_adds_up, manifests, only_folder
+
+from rcpt_ray.training.checkpoint import latest_checkpoint
+
+
+def _overrides(run: Path) -> list[str]:
+    return [
+        f"run={run}",
+        "thoughts.engine=fake",
+        "thoughts.fake_delay_s=1.0",
+        "thoughts.pool.shards_in_flight=1",
+        "corpus.shard_documents=2",
+        "evaluation.tasks={}",
+        "training.num_epochs=3",
+        "training.checkpoint_every_steps=2",
+        "report.baseline=reasoning",
+        "arms={reasoning: {}}",
+    ]
+
+
+@pytest.fixture(scope="module")
+def killed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was killed in synthesis, again in training, and then finished."""
+    run = tmp_path_factory.mktemp("killed") / "run"
+    command = ["run", "jobs/recipes/tiny.yaml", *_overrides(run)]
+
+    run_until_killed(command, lambda: len(_receipts(run)) >= 2)
+    receipts = {path: path.stat().st_mtime_ns for path in _receipts(run)}
+    assert not manifests(run, "thoughts")
+
+    run_until_killed(command, lambda: any(latest_checkpoint(folder) for folder in run.glob("training/*/checkpoints")))
+    assert manifests(run, "thoughts")
+    assert not manifests(run, "training")
+    assert {path: path.stat().st_mtime_ns for path in receipts} == receipts, "a finished shard was made again"
+
+    finished = rcpt(*command)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return run
+
+
+def test_counts_add_up_after_the_kills(killed_run: Path) -> None:
+    assert_adds_up(killed_run)
+
+
+def test_training_went_on_to_its_last_step_and_left_nothing_temporary(killed_run: Path) -> None:
+    (manifest,) = manifests(killed_run, "training")
+    folder = only_folder(killed_run, "training")
+    assert manifest.details["num_steps"] == len((folder / "steps.jsonl").read_text().splitlines())
+    assert {path.name for path in folder.iterdir()} >= {"model", "steps.parquet", "manifest.json"}
+    assert not (folder / "checkpoints").exists()
+
+
+def test_second_command_finds_everything_finished(killed_run: Path) -> None:
+    again = rcpt("run", "jobs/recipes/tiny.yaml", *_overrides(killed_run), timeout_s=60)
+    assert again.returncode == 0, again.stderr
+    assert "made" not in again.stdout
+
+
+def test_new_learning_rate_redoes_training_evaluation_and_report_only(killed_run: Path) -> None:
+    planned = rcpt("plan", "jobs/recipes/tiny.yaml", *_overrides(killed_run), "training.learning_rate=0.002")
+    to_do = {line.split("│")[1].split()[0] for line in planned.stdout.splitlines() if "to do" in line}
+    assert to_do == {"training", "evaluation", "report"}
+
+
+def _receipts(run: Path) -> list[Path]:
+    return list(run.glob("thoughts/*/part-*.json"))
