@@ -9,7 +9,7 @@ from rcpt_ray.artifacts import open_run
 from rcpt_ray.errors import UserError
 from rcpt_ray.pipeline import Pipeline, build_pipeline
 from rcpt_ray.recipe import Recipe
-from rcpt_ray.stage import finish, once
+from rcpt_ray.stage import Builder, finish_all
 from rcpt_ray.terminal import Terminal, quiet_terminal
 
 
@@ -31,7 +31,7 @@ def run_command(recipe: Recipe, until: str) -> Pipeline:
         terminal.say(f"run {recipe.name} in {run}, log {log.relative_to(run)}")
         try:
             with cluster.session():
-                done = build_pipeline(recipe, once(lambda stage: finish(stage, run, terminal)), until)
+                done = build_pipeline(recipe, Builder(lambda stages: finish_all(stages, run, terminal)), until)
         except UserError:
             raise
         except Exception as error:

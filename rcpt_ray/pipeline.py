@@ -4,8 +4,7 @@
 are made once.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rcpt_ray.corpus.read import digest_files, list_files
@@ -14,7 +13,7 @@ from rcpt_ray.models import ResolvedModel, resolve_model
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.report.gather import gather
 from rcpt_ray.settings import ModelSpec
-from rcpt_ray.stage import Built, Stage
+from rcpt_ray.stage import Builder, Built
 from rcpt_ray.stages import (
     corpus_stage,
     evaluation_stage,
@@ -51,7 +50,7 @@ class Pipeline:
     teachers: dict[str, ResolvedModel] = field(default_factory=dict)
 
 
-def build_pipeline(recipe: Recipe, build: Callable[[Stage], Built], until: str = "report") -> Pipeline:
+def build_pipeline(recipe: Recipe, build: Builder, until: str = "report") -> Pipeline:
     """Build the stages up to and including `until`.
 
     Raises:
@@ -71,18 +70,18 @@ def build_pipeline(recipe: Recipe, build: Callable[[Stage], Built], until: str =
                 done.teachers[name] = _resolve_teacher(settings[name].thoughts.engine, settings[name].thoughts.teacher)
     if last >= STAGES.index("mixture"):
         done.student = _resolve(recipe.student)
-    corpus = done.corpus = build(corpus_of_recipe)
+    corpus = done.corpus = build.one(corpus_of_recipe)
     done.arms = dict.fromkeys(recipe.arms, ArmStages())
     if last >= STAGES.index("thoughts"):
         for name in trained:
             if name in done.teachers:
-                generated = build(generate_stage(recipe, settings[name], corpus, done.teachers[name]))
-                done.arms[name] = ArmStages(generated, build(select_stage(settings[name], generated)))
+                generated = build.one(generate_stage(recipe, settings[name], corpus, done.teachers[name]))
+                done.arms[name] = ArmStages(generated, build.one(select_stage(settings[name], generated)))
     if done.student is None:
         return done
     for name in trained:
         arm, matched = done.arms[name], settings[name].mixture.match_tokens_of
-        mixture = build(
+        mixture = build.one(
             mixture_stage(
                 recipe,
                 name,
@@ -93,26 +92,28 @@ def build_pipeline(recipe: Recipe, build: Callable[[Stage], Built], until: str =
                 done.arms[matched].mixture if matched else None,
             )
         )
-        done.arms[name] = ArmStages(arm.generated, arm.selected, mixture)
+        done.arms[name] = replace(arm, mixture=mixture)
     if last >= STAGES.index("training"):
-        for name in trained:
-            arm = done.arms[name]
-            assert arm.mixture is not None
-            training = build(training_stage(recipe, name, settings[name], arm.mixture, done.student))
-            done.arms[name] = ArmStages(arm.generated, arm.selected, arm.mixture, training)
+        trainings = [
+            training_stage(recipe, name, settings[name], packed, done.student)
+            for name in trained
+            if (packed := done.arms[name].mixture) is not None
+        ]
+        for name, training in zip(trained, build.all(trainings), strict=True):
+            done.arms[name] = replace(done.arms[name], training=training)
     if last >= STAGES.index("evaluation"):
         for name in recipe.arms:
             arm = done.arms[name]
             model: tuple[Path | None, str | None] = (Path(done.student.path), done.student.checksum)
             if arm.training is not None:
                 model = (arm.training.folder and arm.training.folder / "model", arm.training.digest)
-            evaluation = build(evaluation_stage(recipe, name, corpus, *model, question_digests))
-            done.arms[name] = ArmStages(arm.generated, arm.selected, arm.mixture, arm.training, evaluation)
+            evaluation = build.one(evaluation_stage(recipe, name, corpus, *model, question_digests))
+            done.arms[name] = replace(arm, evaluation=evaluation)
     if last >= STAGES.index("report"):
         inputs = {
             f"{name}/{label}": built for name, arm in done.arms.items() for label, built in vars(arm).items() if built
         }
-        done.report = build(report_stage(recipe, {"corpus": corpus, **inputs}, lambda: gather(recipe, done)))
+        done.report = build.one(report_stage(recipe, {"corpus": corpus, **inputs}, lambda: gather(recipe, done)))
     return done
 
 

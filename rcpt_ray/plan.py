@@ -6,6 +6,7 @@ trained, for a model of P parameters (Kaplan et al., arXiv 2001.08361, section 2
 """
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from rcpt_ray.corpus.read import list_files
 from rcpt_ray.models import ResolvedModel
 from rcpt_ray.pipeline import Pipeline, build_pipeline
 from rcpt_ray.recipe import Recipe
-from rcpt_ray.stage import Built, Stage, look_up, once
+from rcpt_ray.stage import Builder, Built, Stage, look_up
 
 _BYTES_PER_TOKEN = 4.5
 _TOKENS_PER_WORD = 1.35
@@ -40,12 +41,12 @@ def print_plan(recipe: Recipe) -> None:
     """Print a line a stage; UserError if an input or a model is missing."""
     run, stages = Path(recipe.run).absolute(), list[Built]()
 
-    def look(stage: Stage) -> Built:
-        built = look_up(stage, run)
-        stages.append(built)
+    def look(wanted: Sequence[Stage]) -> list[Built]:
+        built = [look_up(stage, run) for stage in wanted]
+        stages.extend(built)
         return built
 
-    done = build_pipeline(recipe, once(look))
+    done = build_pipeline(recipe, Builder(look))
     table = Table(title=f"plan of {recipe.name} in {recipe.run}")
     for column in ("stage", "fingerprint", "state", "tokens", "time", "from"):
         table.add_column(column, overflow="fold")

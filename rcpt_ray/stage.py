@@ -1,7 +1,11 @@
-"""A stage and how it is finished: found by its fingerprint, or made and given its manifest last."""
+"""A stage and how it is finished: found by its fingerprint, or made and given its manifest last.
 
+Stages that start the same expensive thing (the training workers of several arms) are made together.
+"""
+
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +39,8 @@ class Stage:
     outputs: str
     """Glob of the files that the output digest covers."""
     make: Callable[[Path, Bar], Outcome]
+    together: "Together | None" = None
+    """How this stage is made with others of its kind in one go."""
 
     @property
     def fingerprint(self) -> str | None:
@@ -43,6 +49,16 @@ class Stage:
         if len(known) < len(self.inputs):
             return None
         return fingerprint(self.name, self.version, self.settings, known)
+
+
+@dataclass(frozen=True)
+class Together:
+    """Makes several stages at once; stages with equal keys fit together."""
+
+    key: object
+    job: Any
+    make: Callable[[Sequence[Any], Sequence[Path], Bar], Sequence[Outcome]]
+    """Takes the stages' jobs, their folders and a bar."""
 
 
 @dataclass(frozen=True)
@@ -75,19 +91,27 @@ class Built:
         return sorted(self.path.glob(pattern))
 
 
-def once(build: Callable[[Stage], Built]) -> Callable[[Stage], Built]:
-    """`build`, called only once for stages that arms share; those have equal definitions."""
-    built: dict[str, Built] = {}
+class Builder:
+    """Builds stages by `build`; a stage that arms share, equal in its definition, is built once."""
 
-    def build_once(stage: Stage) -> Built:
-        key = canonical_json([stage.name, stage.version, stage.settings, stage.inputs])
+    def __init__(self, build: Callable[[Sequence[Stage]], Sequence[Built]]) -> None:
+        self._build, self._built = build, dict[str, Built]()
+
+    def one(self, stage: Stage) -> Built:
+        """One stage."""
+        return self.all([stage])[0]
+
+    def all(self, stages: Sequence[Stage]) -> list[Built]:
+        """Several stages that do not need each other."""
+        new = {key: stage for stage in stages if (key := self._key(stage)) not in self._built}
+        self._built |= dict(zip(new, self._build(list(new.values())), strict=True))
+        return [self._built[self._key(stage)] for stage in stages]
+
+    @staticmethod
+    def _key(stage: Stage) -> str:
         # Stages whose inputs are not finished are alike only by accident, unless their titles agree too.
-        key = key if stage.fingerprint else key + stage.title
-        if key not in built:
-            built[key] = build(stage)
-        return built[key]
-
-    return build_once
+        definition = canonical_json([stage.name, stage.version, stage.settings, stage.inputs])
+        return definition if stage.fingerprint else definition + stage.title
 
 
 def look_up(stage: Stage, run: Path) -> Built:
@@ -109,8 +133,43 @@ def finish(stage: Stage, run: Path, terminal: Terminal) -> Built:
     started = time.monotonic()
     with hold(folder), terminal.bar(stage.title) as bar:
         outcome = stage.make(folder, bar)
-        manifest = _manifest(stage, outcome, folder, time.monotonic() - started)
-        write_atomic(folder / "manifest.json", manifest.model_dump_json(indent=1))
+        return _finished(stage, outcome, folder, time.monotonic() - started, terminal)
+
+
+def finish_all(stages: Sequence[Stage], run: Path, terminal: Terminal) -> list[Built]:
+    """Stages that do not need each other, finished; those that are to be made and fit together are made together."""
+    to_do: dict[object, list[Stage]] = {}
+    for stage in stages:
+        if stage.together is not None and look_up(stage, run).manifest is None:
+            to_do.setdefault(stage.together.key, []).append(stage)
+    made: dict[str | None, Built] = {}
+    for fitting in to_do.values():
+        if len(fitting) > 1:
+            made |= {built.stage.fingerprint: built for built in _make_together(fitting, run, terminal)}
+    return [made.get(stage.fingerprint) or finish(stage, run, terminal) for stage in stages]
+
+
+def _make_together(stages: Sequence[Stage], run: Path, terminal: Terminal) -> list[Built]:
+    folders = [folder for stage in stages if (folder := look_up(stage, run).folder) is not None]
+    together = stages[0].together
+    assert together is not None and len(folders) == len(stages)
+    started = time.monotonic()
+    with contextlib.ExitStack() as held, terminal.bar(", ".join(stage.title for stage in stages)) as bar:
+        for folder in folders:
+            held.enter_context(hold(folder))
+        jobs = [stage.together.job for stage in stages if stage.together is not None]
+        outcomes = together.make(jobs, folders, bar)
+        seconds = (time.monotonic() - started) / len(stages)
+        return [
+            _finished(stage, outcome, folder, seconds, terminal)
+            for stage, folder, outcome in zip(stages, folders, outcomes, strict=True)
+        ]
+
+
+def _finished(stage: Stage, outcome: Outcome, folder: Path, seconds: float, terminal: Terminal) -> Built:
+    """Write the manifest, last of all, and say so."""
+    manifest = _manifest(stage, outcome, folder, seconds)
+    write_atomic(folder / "manifest.json", manifest.model_dump_json(indent=1))
     terminal.say(f"made     {stage.title}  {stage.name}/{stage.fingerprint}  {_summary(manifest)}")
     return Built(stage, folder, manifest)
 

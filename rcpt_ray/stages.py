@@ -3,10 +3,9 @@
 The code of a stage, and what it imports, is loaded when the stage is made.
 """
 
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import Counts, Outcome, fingerprint
@@ -16,11 +15,15 @@ from rcpt_ray.mixture import spec as mixture_spec
 from rcpt_ray.models import ResolvedModel
 from rcpt_ray.recipe import ArmSettings, Recipe
 from rcpt_ray.report import spec as report_spec
-from rcpt_ray.stage import Built, Stage
+from rcpt_ray.stage import Built, Stage, Together
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts import spec as thoughts_spec
 from rcpt_ray.thoughts.prompt import load_prompt
 from rcpt_ray.training import spec as training_spec
+
+if TYPE_CHECKING:
+    from rcpt_ray.report.inputs import ReportInputs
+    from rcpt_ray.training.loop import TrainingJob
 
 TRAIN_PARTS, HELDOUT_PARTS = "part-train-*.parquet", "part-heldout-*.parquet"
 
@@ -159,20 +162,26 @@ def mixture_stage(
 
 
 def training_stage(recipe: Recipe, name: str, arm: ArmSettings, mixture: Built, student: ResolvedModel) -> Stage:
-    """Packed rows -> a trained model."""
+    """Packed rows -> a trained model; arms with equal workers share one start of them."""
     spec = arm.training
 
-    def make(folder: Path, bar: Bar) -> Outcome:
-        from rcpt_ray.training.outcome import make_training
+    def make(jobs: Sequence[Callable[[Path], "TrainingJob"]], folders: Sequence[Path], bar: Bar) -> list[Outcome]:
+        from rcpt_ray.training.outcome import make_trainings
 
         cluster.connect(recipe.cluster)
         num_workers = spec.num_workers
         cluster.require("training.num_workers", num_workers * spec.cpus_per_worker, num_workers * spec.gpus_per_worker)
         bar.note("workers start")
-        return make_training(
-            spec, recipe.seed, mixture.record, mixture.parts("part-*.parquet"), student.path, folder, bar
+        return make_trainings([job(folder) for job, folder in zip(jobs, folders, strict=True)], bar)
+
+    def job(folder: Path) -> "TrainingJob":
+        from rcpt_ray.training.outcome import training_job
+
+        return training_job(
+            spec, recipe.seed, mixture.record, mixture.parts("part-*.parquet"), Path(student.path), folder
         )
 
+    key = (spec.num_workers, spec.cpus_per_worker, spec.gpus_per_worker, spec.max_failures)
     return Stage(
         "training",
         f"training of {name}",
@@ -180,7 +189,8 @@ def training_stage(recipe: Recipe, name: str, arm: ArmSettings, mixture: Built, 
         spec.defining() | {"seed": recipe.seed},
         {"mixture": mixture.digest, "student": student.checksum},
         "model/*",
-        make,
+        lambda folder, bar: make([job], [folder], bar)[0],
+        Together(key, job, make),
     )
 
 
@@ -218,13 +228,12 @@ def evaluation_stage(
     )
 
 
-def report_stage(recipe: Recipe, built: Mapping[str, Built], inputs: "Any") -> Stage:
+def report_stage(recipe: Recipe, built: Mapping[str, Built], inputs: Callable[[], "ReportInputs"]) -> Stage:
     """Everything finished -> report.html, report.md, summary.json."""
 
     def make(folder: Path, bar: Bar) -> Outcome:
         from rcpt_ray.report.write import write_report
 
-        shutil.rmtree(folder / "parts", ignore_errors=True)
         return write_report(inputs(), folder)
 
     settings = recipe.report.defining() | {

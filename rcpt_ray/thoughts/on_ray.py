@@ -36,10 +36,10 @@ def generate_on_ray(
             max_size=min(pool.max_engines, len(shards)),
             initial_size=min(pool.max_engines, len(shards)),
             max_tasks_in_flight_per_actor=2 * pool.shards_in_flight,
+            max_concurrent_calls_per_actor=pool.shards_in_flight,
         ),
         num_cpus=pool.cpus_per_engine,
         num_gpus=pool.gpus_per_engine or None,
-        max_concurrency=pool.shards_in_flight,
     )
     num_ok = num_rejected = 0
     for row in dataset.iter_rows():

@@ -31,6 +31,8 @@ class TrainingJob:
 
     spec: TrainingSpec
     plan: TrainingPlan
+    num_tokens: int
+    """Tokens that are read in all, padding left out."""
     model_path: str
     mixture_parts: list[Path]
     folder: Path
@@ -39,9 +41,11 @@ class TrainingJob:
 def train(job: TrainingJob, rank: int, report: Callable[[dict[str, float]], None]) -> None:
     """Train to the end of the plan, from the newest whole checkpoint where there is one; all ranks call it.
 
-    `report` is called once a step with the step's row (records.STEP). Rank 0 also appends the row to steps.jsonl and,
-    at the end, writes the model to `model/`.
+    A job whose model is there is finished, and nothing is done. `report` is called once a step with the step's row
+    (records.STEP). Rank 0 also appends the row to steps.jsonl and, at the end, writes the model to `model/`.
     """
+    if (job.folder / "model").exists():
+        return
     import deepspeed
     import torch
 

@@ -1,13 +1,14 @@
-"""Training on Ray Train: one DeepSpeed rank a worker.
+"""Training on Ray Train: one DeepSpeed rank a worker; one start of the workers serves several jobs in turn.
 
 The workers write checkpoints and rows into the stage's folder, so a restarted worker group, and a restarted command,
 go on from the newest whole checkpoint. The driver follows steps.jsonl for its progress bar.
 """
 
+import gc
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ from rcpt_ray.training.loop import TrainingJob, train
 _POLL_S = 0.5
 
 
-def train_on_ray(job: TrainingJob, on_step: Callable[[dict[str, Any]], None]) -> None:
-    """Train to the end; `on_step` gets each row of steps.jsonl, those of an earlier attempt too."""
-    spec = job.spec
+def train_on_ray(jobs: Sequence[TrainingJob], on_step: Callable[[dict[str, Any]], None]) -> None:
+    """Train each job to its end; `on_step` gets each row of their steps.jsonl, those of an earlier attempt too."""
+    spec = jobs[0].spec
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"job": job},
+        train_loop_config={"jobs": list(jobs)},
         torch_config=TorchConfig(backend="nccl" if spec.gpus_per_worker else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=spec.num_workers,
@@ -34,12 +35,13 @@ def train_on_ray(job: TrainingJob, on_step: Callable[[dict[str, Any]], None]) ->
         ),
         run_config=RunConfig(
             name=f"pid-{os.getpid()}",
-            storage_path=str(job.folder / "ray_train"),
+            storage_path=str(jobs[0].folder / "ray_train"),
             failure_config=FailureConfig(max_failures=spec.max_failures),
         ),
     )
     ended = threading.Event()
-    follower = threading.Thread(target=_follow, args=(job.folder / "steps.jsonl", ended, on_step), daemon=True)
+    files = [job.folder / "steps.jsonl" for job in jobs]
+    follower = threading.Thread(target=_follow, args=(files, ended, on_step), daemon=True)
     follower.start()
     try:
         trainer.fit()
@@ -49,24 +51,27 @@ def train_on_ray(job: TrainingJob, on_step: Callable[[dict[str, Any]], None]) ->
 
 
 def _worker(config: dict[str, Any]) -> None:
-    job: TrainingJob = config["job"]
-    os.environ.setdefault("DS_ACCELERATOR", "cuda" if job.spec.gpus_per_worker else "cpu")
+    jobs: list[TrainingJob] = config["jobs"]
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if jobs[0].spec.gpus_per_worker else "cpu")
     context = ray.train.get_context()
     os.environ["LOCAL_RANK"] = str(context.get_local_rank())
     import torch
 
-    torch.set_num_threads(job.spec.cpus_per_worker)
-    train(job, context.get_world_rank(), ray.train.report)
+    torch.set_num_threads(jobs[0].spec.cpus_per_worker)
+    for job in jobs:
+        train(job, context.get_world_rank(), ray.train.report)
+        gc.collect()
 
 
-def _follow(path: Path, ended: threading.Event, on_step: Callable[[dict[str, Any]], None]) -> None:
-    """Pass on each new whole line of a growing file until the event is set."""
-    num_seen = 0
+def _follow(files: Sequence[Path], ended: threading.Event, on_step: Callable[[dict[str, Any]], None]) -> None:
+    """Pass on each new whole line of growing files until the event is set."""
+    num_seen = dict.fromkeys(files, 0)
     while True:
         last_look = ended.wait(_POLL_S)
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-        for line in lines[num_seen:]:
-            on_step(json.loads(line))
-        num_seen = max(num_seen, len(lines))
+        for file in files:
+            lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
+            for line in lines[num_seen[file] :]:
+                on_step(json.loads(line))
+            num_seen[file] = max(num_seen[file], len(lines))
         if last_look:
             return

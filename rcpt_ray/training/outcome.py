@@ -1,7 +1,12 @@
-"""The training stage around the workers: plan, run, and what goes into the manifest."""
+"""The training stages around the workers: jobs, the run, and what goes into the manifests.
+
+Several trainings share one start of the workers; each leaves its model when it is done, so a command that goes on
+after a kill trains only what is left.
+"""
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +15,36 @@ import pyarrow as pa
 from rcpt_ray.artifacts import Counts, Manifest, Outcome, write_table
 from rcpt_ray.records import STEP
 from rcpt_ray.terminal import Bar
+from rcpt_ray.training.loop import TrainingJob
 from rcpt_ray.training.plan import make_plan
 from rcpt_ray.training.spec import TrainingSpec
 
 
-def make_training(
-    spec: TrainingSpec, seed: int, mixture: Manifest, parts: list[Path], model_path: str, folder: Path, bar: Bar
-) -> Outcome:
-    """Train on a finished mixture; the folder then holds model/, steps.parquet and nothing temporary."""
-    from rcpt_ray.training.loop import TrainingJob
+def training_job(
+    spec: TrainingSpec, seed: int, mixture: Manifest, parts: list[Path], model_path: Path, folder: Path
+) -> TrainingJob:
+    """The job of training on a finished mixture."""
+    plan = make_plan(spec, int(mixture.details["num_rows"]), int(mixture.details["row_tokens"]), seed)
+    num_tokens = mixture.tokens["all"] * plan.num_epochs
+    return TrainingJob(spec, plan, num_tokens, str(model_path), parts, folder)
+
+
+def make_trainings(jobs: Sequence[TrainingJob], bar: Bar) -> list[Outcome]:
+    """Train every job to its end; each folder then holds model/, steps.parquet and nothing temporary."""
     from rcpt_ray.training.on_ray import train_on_ray
 
-    plan = make_plan(spec, int(mixture.details["num_rows"]), int(mixture.details["row_tokens"]), seed)
-    bar.total(plan.num_steps)
-    job = TrainingJob(spec=spec, plan=plan, model_path=model_path, mixture_parts=parts, folder=folder)
+    bar.total(sum(job.plan.num_steps for job in jobs))
 
     def on_step(row: dict[str, Any]) -> None:
         bar.advance()
         bar.note(f"loss {row['loss']:.3f}, {row['num_tokens'] / row['seconds']:,.0f} tokens/s")
 
-    train_on_ray(job, on_step)
+    train_on_ray(jobs, on_step)
+    return [_outcome(job) for job in jobs]
+
+
+def _outcome(job: TrainingJob) -> Outcome:
+    plan, folder = job.plan, job.folder
     rows = [json.loads(line) for line in (folder / "steps.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) == plan.num_steps, f"{len(rows)} steps were recorded but {plan.num_steps} planned"
     write_table(folder / "steps.parquet", pa.Table.from_pylist(rows, schema=STEP))
@@ -39,7 +54,7 @@ def make_training(
     num_targets = sum(row["num_tokens"] for row in rows)
     return Outcome(
         counts=Counts(unit="packed row read", num_in=num_rows, num_ok=num_rows),
-        tokens={"trained": mixture.tokens["all"] * plan.num_epochs, "targets": num_targets},
+        tokens={"trained": job.num_tokens, "targets": num_targets},
         details={
             "num_steps": plan.num_steps,
             "num_epochs": plan.num_epochs,

@@ -1,0 +1,96 @@
+"""paper.yaml itself, with tiny models and local files in the columns of OpenWebMath and FreeLaw."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from processes import PROJECT, rcpt
+from run_folder import assert_adds_up, manifests, only_folder, rows
+
+from rcpt_ray.corpus.read import local_path, read_records
+
+
+def test_paper_recipe_runs_with_tiny_models_on_the_columns_of_its_corpora(tmp_path: Path) -> None:
+    _write_openwebmath(tmp_path / "openwebmath.parquet")
+    _write_freelaw(tmp_path / "freelaw.jsonl")
+    run = tmp_path / "run"
+    ran = rcpt(
+        "run",
+        "jobs/recipes/paper.yaml",
+        f"run={run}",
+        f"corpus.sources.stem.path={tmp_path}/openwebmath.parquet",
+        f"corpus.sources.law.path={tmp_path}/freelaw.jsonl",
+        "corpus.shard_documents=8",
+        "corpus.heldout_share=0.2",
+        "student={reference: tiny-random-llama}",
+        "thoughts.teacher={reference: tiny-random-llama}",
+        "thoughts.precision=fp32",
+        "thoughts.max_model_tokens=2048",
+        "thoughts.sampling.max_thought_tokens=48",
+        "thoughts.pool={cpus_per_engine: 2}",
+        "mixture.row_tokens=512",
+        "training.precision=fp32",
+        "training.adapter.rank=4",
+        "training.global_batch_rows=4",
+        "training.num_workers=2",
+        "training.cpus_per_worker=1",
+        "training.gpus_per_worker=0",
+        "evaluation.tasks.quiz.max_questions=60",
+        "evaluation.cpus=2",
+        "evaluation.gpus=0",
+        "cluster.address=local",
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert_adds_up(run)
+    corpus = manifests(run, "corpus")[0]
+    assert corpus.counts.rejected == {"no_text": 1, "too_long": 1, "too_short": 1}
+    assert {row["source"] for row in rows(only_folder(run, "corpus"), "part-train-*")} == {"stem", "law"}
+    assert len(manifests(run, "training")) == 3
+    for folder in (run / "training").iterdir():
+        assert (folder / "adapter" / "adapter_config.json").exists()
+        assert (folder / "model" / "model.safetensors").exists()
+        assert "peft" not in json.loads((folder / "model" / "config.json").read_text())
+    assert (only_folder(run, "report") / "report.html").exists()
+
+
+def test_gpu_extra_resolves(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed",
+               f"--report={report}", "-c", "requirements/gpu.txt", ".[gpu]"]  # fmt: skip
+    ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    chosen = {item["metadata"]["name"].lower(): item["metadata"]["version"] for item in json.loads(report.read_text())["install"]}  # fmt: skip
+    assert chosen["vllm"] == "0.32.0"
+    assert chosen["torch"].startswith("2.13.0")
+    pinned = dict(line.split("==") for line in (PROJECT / "requirements/cpu.txt").read_text().splitlines() if "==" in line)  # fmt: skip
+    assert {name: chosen[name] for name in ("ray", "transformers", "deepspeed")} == {
+        name: pinned[name] for name in ("ray", "transformers", "deepspeed")
+    }
+
+
+def _sample_texts(name: str) -> list[str]:
+    return [record["text"] for record, _ in read_records(local_path(f"samples://corpus/{name}.jsonl"))]
+
+
+def _write_openwebmath(path: Path) -> None:
+    """Columns of open-web-math/open-web-math: url, text, date, metadata (a JSON string)."""
+    texts = [*_sample_texts("stem")[:12], "Too short.", "word " * 700]
+    table = pa.table(
+        {
+            "url": [f"https://example.org/{index}" for index in range(len(texts))],
+            "text": texts,
+            "date": ["2023-01-01 00:00:00"] * len(texts),
+            "metadata": [json.dumps({"extraction_info": {"found_math": True}})] * len(texts),
+        }
+    )
+    pq.write_table(table, path)
+
+
+def _write_freelaw(path: Path) -> None:
+    """Columns of the Pile's FreeLaw: text, meta."""
+    texts = [*_sample_texts("law")[:12], ""]
+    lines = [json.dumps({"text": text, "meta": {"pile_set_name": "FreeLaw"}}) for text in texts]
+    path.write_text("\n".join(lines), encoding="utf-8")
