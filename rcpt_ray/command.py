@@ -7,8 +7,10 @@ from pathlib import Path
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import open_run
 from rcpt_ray.errors import UserError
+from rcpt_ray.models import ResolvedModel, resolve_model
 from rcpt_ray.pipeline import Pipeline, build_pipeline
 from rcpt_ray.recipe import Recipe
+from rcpt_ray.settings import ModelSpec
 from rcpt_ray.stage import Builder, finish_all
 from rcpt_ray.terminal import Terminal, quiet_terminal
 
@@ -31,7 +33,8 @@ def run_command(recipe: Recipe, until: str) -> Pipeline:
         terminal.say(f"run {recipe.name} in {run}, log {log.relative_to(run)}")
         try:
             with cluster.session():
-                done = build_pipeline(recipe, Builder(lambda stages: finish_all(stages, run, terminal)), until)
+                builder = Builder(lambda stages: finish_all(stages, run, terminal))
+                done = build_pipeline(recipe, builder, until, lambda spec: _resolve(spec, terminal))
         except UserError:
             raise
         except Exception as error:
@@ -43,6 +46,12 @@ def run_command(recipe: Recipe, until: str) -> Pipeline:
             raise StageFailed(1) from None
         _say_end(done, terminal, time.monotonic() - started)
     return done
+
+
+def _resolve(spec: ModelSpec, terminal: Terminal) -> ResolvedModel:
+    with terminal.bar(f"model {spec.reference}") as bar:
+        bar.note("fetch, convert and check, the first time only")
+        return resolve_model(spec.reference, revision=spec.revision)
 
 
 def _user_error(error: BaseException) -> UserError | None:

@@ -4,6 +4,7 @@
 are made once.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from rcpt_ray.stages import (
 
 STAGES = ("corpus", "thoughts", "mixture", "training", "evaluation", "report")
 """Where a command may stop; `thoughts` holds the stages generate and select."""
+_FAKE_TEACHER = ResolvedModel(reference="fake engine", path="", revision="none", checksum="fake")
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,15 @@ class Pipeline:
     teachers: dict[str, ResolvedModel] = field(default_factory=dict)
 
 
-def build_pipeline(recipe: Recipe, build: Builder, until: str = "report") -> Pipeline:
-    """Build the stages up to and including `until`.
+def build_pipeline(
+    recipe: Recipe, build: Builder, until: str = "report", resolve: Callable[[ModelSpec], ResolvedModel] | None = None
+) -> Pipeline:
+    """Build the stages up to and including `until`; `resolve` brings a model onto the disk.
 
     Raises:
         UserError: an input or a model is missing; nothing has been made then.
     """
-    done = Pipeline()
+    done, resolve = Pipeline(), resolve or _resolve
     last = STAGES.index(until)
     settings = {name: recipe.arm_settings(name) for name in recipe.arms}
     # Arms that others are matched to come first.
@@ -67,9 +71,10 @@ def build_pipeline(recipe: Recipe, build: Builder, until: str = "report") -> Pip
     if last >= STAGES.index("thoughts"):
         for name in trained:
             if settings[name].mixture.needs_thoughts:
-                done.teachers[name] = _resolve_teacher(settings[name].thoughts.engine, settings[name].thoughts.teacher)
+                thoughts = settings[name].thoughts
+                done.teachers[name] = _FAKE_TEACHER if thoughts.engine == "fake" else resolve(thoughts.teacher)
     if last >= STAGES.index("mixture"):
-        done.student = _resolve(recipe.student)
+        done.student = resolve(recipe.student)
     corpus = done.corpus = build.one(corpus_of_recipe)
     done.arms = dict.fromkeys(recipe.arms, ArmStages())
     if last >= STAGES.index("thoughts"):
@@ -119,12 +124,6 @@ def build_pipeline(recipe: Recipe, build: Builder, until: str = "report") -> Pip
 
 def _resolve(spec: ModelSpec) -> ResolvedModel:
     return resolve_model(spec.reference, revision=spec.revision)
-
-
-def _resolve_teacher(engine: str, spec: ModelSpec) -> ResolvedModel:
-    if engine == "fake":
-        return ResolvedModel(reference="fake engine", path="", revision="none", checksum="fake")
-    return _resolve(spec)
 
 
 def _check_questions(recipe: Recipe) -> dict[str, str]:

@@ -3,9 +3,10 @@
 The code of a stage, and what it imports, is loaded when the stage is made.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import Counts, Outcome, fingerprint
@@ -23,6 +24,7 @@ from rcpt_ray.training import spec as training_spec
 
 if TYPE_CHECKING:
     from rcpt_ray.report.inputs import ReportInputs
+    from rcpt_ray.thoughts.generate import Receipt
     from rcpt_ray.training.loop import TrainingJob
 
 TRAIN_PARTS, HELDOUT_PARTS = "part-train-*.parquet", "part-heldout-*.parquet"
@@ -82,8 +84,12 @@ def generate_stage(recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: Res
                 prompt_id=prompt.prompt_id,
             )
             bar.note(f"{len(missing)} of {len(shards)} shards to do")
+            started = time.monotonic()
             generate_on_ray(missing, folder, generation, on_receipt)
-        return _generate_outcome(list(receipts.values()))
+            seconds = time.monotonic() - started
+            num_new = sum(receipts[digest].num_thought_tokens for digest in missing)
+            return _generate_outcome(list(receipts.values()), {"tokens_per_s": num_new / seconds})
+        return _generate_outcome(list(receipts.values()), {})
 
     inputs = {"corpus": corpus.digest} | made_by
     return Stage(
@@ -97,7 +103,7 @@ def generate_stage(recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: Res
     )
 
 
-def _generate_outcome(receipts: list[Any]) -> Outcome:
+def _generate_outcome(receipts: Sequence["Receipt"], throughput: Mapping[str, float]) -> Outcome:
     rejected: dict[str, int] = {}
     for receipt in receipts:
         for reason, number in receipt.rejected.items():
@@ -110,7 +116,7 @@ def _generate_outcome(receipts: list[Any]) -> Outcome:
     counts = Counts(
         unit="doc_id with sample_index", num_in=num_ok + sum(rejected.values()), num_ok=num_ok, rejected=rejected
     )
-    return Outcome(counts, tokens=tokens)
+    return Outcome(counts, tokens=tokens, throughput=throughput)
 
 
 def select_stage(arm: ArmSettings, generated: Built) -> Stage:
@@ -241,4 +247,4 @@ def report_stage(recipe: Recipe, built: Mapping[str, Built], inputs: Callable[[]
         "arms": {k: a.description for k, a in recipe.arms.items()},
     }
     digests = {label: one.digest for label, one in built.items()}
-    return Stage("report", "report", report_spec.STAGE_VERSION, settings, digests, "*", make)
+    return Stage("report", "report", report_spec.STAGE_VERSION, settings, digests, "report.*", make)

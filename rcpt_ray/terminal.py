@@ -46,7 +46,7 @@ class Bar:
         elif time.monotonic() - self._last_line_s > _LINE_EVERY_S:
             self._last_line_s = time.monotonic()
             count = f"{self._done}/{self._total} " if self._total else ""
-            self._console.print(f"  {self._title}: {count}{self._note}", highlight=False)
+            self._console.print(f"  {self._title}: {count}{self._note}", highlight=False, soft_wrap=True)
 
 
 class Terminal:

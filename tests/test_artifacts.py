@@ -141,9 +141,12 @@ def test_address_in_place_of_a_path_is_refused() -> None:
         open_run("s3://bucket/run", {})
 
 
-def test_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is not a run folder: it has no recipe\.json; give a folder made by rcpt"):
-        read_run_recipe(tmp_path)
+@pytest.mark.parametrize("name", ["folder", "nowhere", "file"])
+def test_place_that_is_no_run_folder_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=rf"{name} is not a run folder.*; give a folder made by rcpt"):
+        read_run_recipe(tmp_path / name)
 
 
 def test_stage_without_manifest_is_not_finished(tmp_path: Path) -> None:

@@ -287,6 +287,12 @@ def test_rows_without_text_are_counted_and_left_out_where_that_is_wanted(tmp_pat
     assert rejections(tmp_path / "out") == [(row, "no_text") for row in (1, 2, 3)]
 
 
+def test_row_that_lacks_the_column_which_others_have_is_a_row_without_text(tmp_path: Path) -> None:
+    """JSON Lines often leave out what is null."""
+    file = write_jsonl(tmp_path / "web.jsonl", [*rows_of([1]), {"id": "x"}])
+    assert prepare_into(tmp_path / "out", spec_of(file, bad_rows="reject")).counts.rejected == {"no_text": 1}
+
+
 def test_every_row_is_counted_once(tmp_path: Path) -> None:
     rows = [
         *rows_of(range(40)), *rows_of([3, 4]), {"id": "again", "text": text_of(5)}, {"id": "short", "text": "short"},

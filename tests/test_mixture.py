@@ -5,7 +5,6 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +44,11 @@ def read_characters(ids: Any) -> str:
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    text=st.text(), thought=st.none() | st.text(), opening=st.text(), closing=st.text(), layout=st.sampled_from(LAYOUTS)
-)
+@given(text=st.text(), thought=st.none() | st.text(), around=st.text(), layout=st.sampled_from(LAYOUTS))
 def test_source_comes_back_exactly_from_any_layout_of_any_text(
-    text: str, thought: str | None, opening: str, closing: str, layout: Any
+    text: str, thought: str | None, around: str, layout: Any
 ) -> None:
-    spec = MixtureSpec(layout=layout, thought_open=opening, thought_close=closing)
+    spec = MixtureSpec(layout=layout, thought_open=around, thought_close=around[::-1])
     assert source_text(lay_out(text, thought, spec)) == text
 
 
@@ -151,7 +148,7 @@ def test_packed_documents_are_whole_unless_longer_than_a_row(lengths: list[int],
         assert (padding == (np.array(row["segment_kind"]) == PADDING)).all()
     for document in documents:
         whole, length = sorted(pieces[document.doc_id]), len(document)
-        assert sum(whole, []) == document.ids_N.tolist()
+        assert [token for piece in whole for token in piece] == document.ids_N.tolist()
         assert [len(piece) for piece in whole] == [
             min(row_tokens, length - start) for start in range(0, length, row_tokens)
         ]
@@ -200,7 +197,7 @@ def blends(draw: st.DrawFn) -> dict[str, Any]:
 def test_shares_are_met_within_one_document(wanted: dict[str, Any]) -> None:
     blended = blend(**wanted, max_repeats=10_000)
     sizes = {component: dict(documents) for component, documents in wanted["sizes"].items()}
-    drawn = Counter({component: 0 for component in sizes})
+    drawn = Counter(dict.fromkeys(sizes, 0))
     for draw in blended.draws:
         drawn[draw.component] += sizes[draw.component][draw.doc_id]
     assert drawn == Counter(blended.achieved_tokens)
@@ -233,9 +230,8 @@ def test_blend_does_not_follow_the_order_of_what_it_is_given(wanted: dict[str, A
     components = list(wanted["sizes"].items())
     shuffle.shuffle(components)
     shuffled = {component: shuffle.sample(documents, len(documents)) for component, documents in components}
-    assert draws_of(blend(**wanted, max_repeats=1e9)) == draws_of(
-        blend(**(wanted | {"sizes": shuffled}), max_repeats=1e9)
-    )
+    blended, again = (blend(**(wanted | {"sizes": sizes}), max_repeats=1e9) for sizes in (wanted["sizes"], shuffled))
+    assert draws_of(blended) == draws_of(again)
 
 
 def draws_of(blended: Blend) -> list[tuple[str, str, int]]:
@@ -280,9 +276,7 @@ def test_budget_within_the_cap_is_drawn_and_one_beyond_it_is_refused_with_its_nu
 
 
 def test_weighted_component_without_documents_is_refused_with_those_that_have_some() -> None:
-    with pytest.raises(
-        UserError, match=r"^mixture\.weights\.law/raw=0\.5 has no documents; components with some: stem"
-    ):
+    with pytest.raises(UserError, match=r"^mixture\.weights\.law/raw=0\.5 has no documents; .* with some: stem/raw$"):
         blend(ten_documents() | {"law/raw": []}, {"stem/raw": 0.5, "law/raw": 0.5}, None, 4.0, seed=1)
 
 
@@ -361,10 +355,10 @@ def test_token_matched_control_has_the_tokens_of_the_reasoning_arm_within_one_do
     """The texts alone, some of them repeated, with as many tokens as text and thought together."""
     reasoning = mix_into(tmp_path / "reasoning", spec_of())
     control = mix_into(tmp_path / "control", spec_of(layout="text_only"), reasoning.tokens["all"])
-    longest = max(len(each.text) + 2 for each in candidates())
-    assert control.tokens["thought"] == control.tokens.get("delimiter", 0) == 0 if "thought" in control.tokens else True
-    assert abs(control.tokens["all"] - reasoning.tokens["all"]) <= 2 * longest
-    assert control.tokens["all"] > 1.1 * sum(len(each.text) + 2 for each in candidates() if each.thought)
+    sizes = [len(each.text) + 2 for each in candidates() if each.thought]
+    assert set(control.tokens) == {"all", "text", "bos_eos"}
+    assert abs(control.tokens["all"] - reasoning.tokens["all"]) <= max(sizes)
+    assert control.tokens["all"] > 1.1 * sum(sizes)
 
 
 @pytest.mark.parametrize(
@@ -401,15 +395,13 @@ def test_mixing_again_leaves_nothing_of_the_time_before(tmp_path: Path) -> None:
 
 def test_mixture_without_any_thought_is_refused(tmp_path: Path) -> None:
     without = [Candidate("stem/1", "stem", "text", None)]
-    with pytest.raises(
-        UserError, match="none of 1 documents has a thought that was kept; see the reasons in the select"
-    ):
+    with pytest.raises(UserError, match="none of 1 documents has a thought that was kept; see the reasons"):
         mix_into(tmp_path, spec_of(), candidates=without)
 
 
 def test_source_that_lost_all_its_thoughts_does_not_stop_the_others(tmp_path: Path) -> None:
     mixed = [Candidate("stem/1", "stem", "text", "why"), Candidate("law/1", "law", "text", None)]
-    with at_most(5):
+    with at_most(2):
         outcome = mix_into(tmp_path, spec_of(), candidates=mixed)
     assert (outcome.counts.num_ok, outcome.counts.rejected) == (1, {"no_thought": 1})
 
@@ -428,9 +420,10 @@ def test_budget_below_half_a_document_is_refused(tmp_path: Path) -> None:
 def test_candidates_are_the_documents_with_the_thoughts_that_were_kept(tmp_path: Path) -> None:
     corpus = [{"doc_id": doc_id, "source": "stem", "text": f"text {doc_id}"} for doc_id in "abc"]
     thoughts = [
-        {"doc_id": "a", "thought": "not chosen", "status": "rejected"}, {"doc_id": "a", "thought": "why", "status": "ok"},
+        {"doc_id": "a", "thought": "not chosen", "status": "rejected"},
+        {"doc_id": "a", "thought": "why", "status": "ok"},
         {"doc_id": "c", "thought": "too short", "status": "rejected"},
-    ]  # fmt: skip
+    ]
     pq.write_table(pa.Table.from_pylist(corpus, schema=DOCUMENT), tmp_path / "corpus.parquet")
     pq.write_table(pa.Table.from_pylist(thoughts, schema=THOUGHT), tmp_path / "thoughts.parquet")
     found = read_candidates([tmp_path / "corpus.parquet"], [tmp_path / "thoughts.parquet"])
