@@ -96,9 +96,9 @@ def open_run(path: str | Path, recipe_json: Mapping[str, Any]) -> Path:
     """
     if "://" in str(path):
         raise UserError(f"run={path} is not a local folder; give a path on a disk that every node mounts")
-    run = Path(path).absolute()
+    run = run_path(path)
     recorded = read_run_recipe(run) if (run / "recipe.json").exists() else None
-    if recorded is None and run.is_dir() and any(run.iterdir()) and not (run / "logs").exists():
+    if recorded is None and run.is_dir() and any(not file.name.startswith(".") for file in run.iterdir()):
         raise UserError(f"run={path} is a folder that holds other files; give a new folder or one made by rcpt")
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -108,12 +108,17 @@ def open_run(path: str | Path, recipe_json: Mapping[str, Any]) -> Path:
     return run
 
 
+def run_path(path: str | Path) -> Path:
+    """The absolute path of a run folder."""
+    return Path(os.path.expanduser(path)).absolute()
+
+
 def read_run_recipe(run: Path) -> dict[str, Any]:
     """The resolved recipe of a run folder; UserError if it is none of this layout."""
     try:
         recorded = json.loads((run / "recipe.json").read_text(encoding="utf-8"))
         layout = recorded["layout"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{run} is not a run folder: it has no recipe.json; give a folder made by rcpt") from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
         raise UserError(f"{run}/recipe.json is not a recipe of rcpt; give another run folder") from None
@@ -129,7 +134,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of a stage folder, None while the stage is not finished."""
     try:
         text = (folder / "manifest.json").read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return Manifest.model_validate_json(text)
 

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from rich.console import Console
 from rich.table import Table
 
-from rcpt_ray.artifacts import Manifest, read_manifest
+from rcpt_ray.artifacts import Manifest, read_manifest, read_run_recipe, run_path
 from rcpt_ray.corpus.read import list_files
 from rcpt_ray.models import ResolvedModel
 from rcpt_ray.pipeline import Pipeline, build_pipeline
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.stage import Builder, Built, Stage, look_up
+from rcpt_ray.terminal import table_console
 
 _BYTES_PER_TOKEN = 4.5
 _TOKENS_PER_WORD = 1.35
@@ -39,7 +39,9 @@ class Expectation:
 
 def print_plan(recipe: Recipe) -> None:
     """Print a line a stage; UserError if an input or a model is missing."""
-    run, stages = Path(recipe.run).absolute(), list[Built]()
+    run, stages = run_path(recipe.run), list[Built]()
+    if (run / "recipe.json").exists():
+        read_run_recipe(run)
 
     def look(wanted: Sequence[Stage]) -> list[Built]:
         built = [look_up(stage, run) for stage in wanted]
@@ -61,7 +63,7 @@ def print_plan(recipe: Recipe) -> None:
         tokens = "" if expected.tokens is None else f"{expected.tokens:,.0f}"
         seconds = "" if expected.seconds is None else _duration(expected.seconds)
         table.add_row(built.stage.title, fingerprint, "to do", tokens, seconds, expected.source)
-    console = Console()
+    console = table_console()
     console.print(table)
     console.print(f"about {_duration(total)} of work left" if total else "nothing is left to do", highlight=False)
 

@@ -7,6 +7,7 @@ heavy.
 
 import re
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,7 +97,12 @@ class Recipe(Settings):
         for key, value in self.arms[name].overrides.items():
             if key.split(".")[0] in _NOT_FOR_ARMS:
                 raise ValueError(f"arms.{name}.overrides.{key}: an arm changes thoughts, mixture or training only")
-            set_dotted(values, key, value)
+            if "." not in key:
+                raise ValueError(f"arms.{name}.overrides.{key} is a whole section; name single settings below it")
+            try:
+                set_dotted(values, key, deepcopy(value))
+            except UserError as mistake:
+                raise ValueError(f"arms.{name}.overrides.{mistake}") from None
         try:
             return ArmSettings.model_validate(values)
         except ValidationError as error:
@@ -175,7 +181,9 @@ def first_sentence(error: ValidationError) -> str:
 def _parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
-        raise UserError(f"{where} is no valid YAML{line}; {getattr(error, 'problem', None) or 'check it'}") from None
+        raise UserError(
+            f"{where} is no valid YAML{line}; {getattr(error, 'problem', None) or error}; mend it"
+        ) from None

@@ -18,7 +18,9 @@ PositiveInt = Annotated[int, Field(ge=1)]
 class Settings(BaseModel):
     """Frozen settings; unknown keys are refused; the sentence under a field is its description."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
     def defining(self) -> dict[str, Any]:
         """The settings that define a result, as plain JSON values."""

@@ -1,20 +1,18 @@
 """`rcpt show RUN`: the stages in a run folder, finished or in the making."""
 
-from pathlib import Path
-
-from rich.console import Console
 from rich.table import Table
 
-from rcpt_ray.artifacts import canonical_json, read_manifest, read_run_recipe
+from rcpt_ray.artifacts import canonical_json, read_manifest, read_run_recipe, run_path
+from rcpt_ray.terminal import table_console
 
 _STAGES = ("corpus", "thoughts", "select", "mixture", "training", "evaluation", "report")
 
 
 def print_run(path: str) -> None:
     """Print a table of the stages; UserError if the folder is no run folder."""
-    run = Path(path)
+    run = run_path(path)
     recipe = read_run_recipe(run)
-    console = Console()
+    console = table_console()
     console.print(f"run {recipe.get('name', '?')} in {run}", highlight=False)
     table = Table()
     for column in ("stage", "fingerprint", "state", "in", "ok", "rejected", "tokens", "seconds", "throughput"):

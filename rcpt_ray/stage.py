@@ -132,6 +132,9 @@ def finish(stage: Stage, run: Path, terminal: Terminal) -> Built:
     assert folder is not None, f"inputs of {stage.title} are not finished"
     started = time.monotonic()
     with hold(folder), terminal.bar(stage.title) as bar:
+        made_meanwhile = read_manifest(folder)
+        if made_meanwhile is not None:
+            return Built(stage, folder, made_meanwhile)
         outcome = stage.make(folder, bar)
         return _finished(stage, outcome, folder, time.monotonic() - started, terminal)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import Counts, Outcome, fingerprint
 from rcpt_ray.corpus import spec as corpus_spec
+from rcpt_ray.corpus.spec import HELDOUT_PARTS, TRAIN_PARTS
 from rcpt_ray.evaluation import spec as evaluation_spec
 from rcpt_ray.mixture import spec as mixture_spec
 from rcpt_ray.models import ResolvedModel
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from rcpt_ray.report.inputs import ReportInputs
     from rcpt_ray.thoughts.generate import Receipt
     from rcpt_ray.training.loop import TrainingJob
-
-TRAIN_PARTS, HELDOUT_PARTS = "part-train-*.parquet", "part-heldout-*.parquet"
 
 
 def corpus_stage(recipe: Recipe) -> Stage:
@@ -244,7 +243,7 @@ def report_stage(recipe: Recipe, built: Mapping[str, Built], inputs: Callable[[]
 
     settings = recipe.report.defining() | {
         "name": recipe.name,
-        "arms": {k: a.description for k, a in recipe.arms.items()},
+        "arms": [[name, arm.description] for name, arm in recipe.arms.items()],
     }
     digests = {label: one.digest for label, one in built.items()}
     return Stage("report", "report", report_spec.STAGE_VERSION, settings, digests, "report.*", make)

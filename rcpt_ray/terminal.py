@@ -17,6 +17,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 _LINE_EVERY_S = 15.0
 
 
+def table_console() -> Console:
+    """A console for tables; wide where no terminal sets the width, so that nothing is folded in a file."""
+    return Console() if sys.stdout.isatty() else Console(width=200)
+
+
 class Bar:
     """Progress of one stage; on a terminal a bar, elsewhere a line now and then."""
 

@@ -37,9 +37,15 @@ TABLE = pa.table({"text": [f"document {number}" for number in range(1000)]})
 
 def manifest(**changed: Any) -> Manifest:
     values: dict[str, Any] = {
-        "stage": "corpus", "fingerprint": "0" * 16, "stage_version": 1, "inputs": {}, "config": {},
-        "counts": Counts(unit="document", num_in=1, num_ok=1), "output_digest": "0" * 64, "seconds": 1.0,
-    }  # fmt: skip
+        "stage": "corpus",
+        "fingerprint": "0" * 16,
+        "stage_version": 1,
+        "inputs": {},
+        "config": {},
+        "counts": Counts(unit="document", num_in=1, num_ok=1),
+        "output_digest": "0" * 64,
+        "seconds": 1.0,
+    }
     return Manifest(**(values | changed))
 
 
@@ -78,10 +84,16 @@ def test_fingerprint_does_not_follow_the_order_of_settings() -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [("mixture", 1, {"a": 1}, {"x": "1"}), ("corpus", 2, {"a": 1}, {"x": "1"}), ("corpus", 1, {"a": 2}, {"x": "1"}),
-     ("corpus", 1, {"a": None}, {"x": "1"}), ("corpus", 1, {"a": 1}, {"x": "2"}), ("corpus", 1, {"a": 1}, {"y": "1"}),
-     ("corpus", 1, {"a": 1, "x": "1"}, {})],
-)  # fmt: skip
+    [
+        ("mixture", 1, {"a": 1}, {"x": "1"}),
+        ("corpus", 2, {"a": 1}, {"x": "1"}),
+        ("corpus", 1, {"a": 2}, {"x": "1"}),
+        ("corpus", 1, {"a": None}, {"x": "1"}),
+        ("corpus", 1, {"a": 1}, {"x": "2"}),
+        ("corpus", 1, {"a": 1}, {"y": "1"}),
+        ("corpus", 1, {"a": 1, "x": "1"}, {}),
+    ],
+)
 def test_fingerprint_follows_stage_version_settings_and_inputs(changed: tuple[str, int, Any, Any]) -> None:
     assert fingerprint(*changed) != fingerprint("corpus", 1, {"a": 1}, {"x": "1"})
 
@@ -252,10 +264,16 @@ def test_output_digest_is_the_same_elsewhere_and_in_any_order(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "files",
-    [{"part-0": "a", "part-1": "x"}, {"part-0": "b", "part-1": "a"}, {"part-0": "a", "part-2": "b"}, {"part-0": "a"},
-     {"part-0": "a", "part-1": "b", "part-2": ""}, {"part-0": "ab", "part-1": ""}],
+    [
+        {"part-0": "a", "part-1": "x"},
+        {"part-0": "b", "part-1": "a"},
+        {"part-0": "a", "part-2": "b"},
+        {"part-0": "a"},
+        {"part-0": "a", "part-1": "b", "part-2": ""},
+        {"part-0": "ab", "part-1": ""},
+    ],
     ids=["content", "swapped", "name", "fewer", "more", "moved"],
-)  # fmt: skip
+)
 def test_output_digest_follows_contents_and_names(tmp_path: Path, files: dict[str, str]) -> None:
     before = digest_of(tmp_path / "before", {"part-0": "a", "part-1": "b"})
     assert digest_of(tmp_path / "after", files) != before

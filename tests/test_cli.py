@@ -36,11 +36,13 @@ class Place:
 
     def write(self, **changed: Any) -> None:
         values = {
-            "name": "small", "run": str(self.run), "student": {"reference": "tiny-random-llama"},
+            "name": "small",
+            "run": str(self.run),
+            "student": {"reference": "tiny-random-llama"},
             "corpus": {"sources": {"web": {"path": str(self.corpus), "domain": "stem"}}, "heldout_share": 0},
             "thoughts": {"engine": "fake", "teacher": {"reference": "none"}},
             "arms": {"base": {"train": False}, "reasoning": {}},
-        }  # fmt: skip
+        }
         self.recipe.write_text(yaml.safe_dump(values | changed), encoding="utf-8")
         self.corpus.write_text(json.dumps({"id": "1", "text": "word " * 30}) + "\n", encoding="utf-8")
 

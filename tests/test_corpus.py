@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rcpt_ray.artifacts import Outcome, fingerprint
-from rcpt_ray.corpus.prepare import HELDOUT_PARTS, TRAIN_PARTS, input_digests, prepare
-from rcpt_ray.corpus.spec import CorpusSpec
+from rcpt_ray.corpus.prepare import input_digests, prepare
+from rcpt_ray.corpus.spec import HELDOUT_PARTS, TRAIN_PARTS, CorpusSpec
 from rcpt_ray.errors import UserError
 from rcpt_ray.records import DOCUMENT, DOCUMENT_REJECTION
 
@@ -295,9 +295,13 @@ def test_row_that_lacks_the_column_which_others_have_is_a_row_without_text(tmp_p
 
 def test_every_row_is_counted_once(tmp_path: Path) -> None:
     rows = [
-        *rows_of(range(40)), *rows_of([3, 4]), {"id": "again", "text": text_of(5)}, {"id": "short", "text": "short"},
-        {"id": "long", "text": text_of(99, 70)}, {"id": "none", "text": None},
-    ]  # fmt: skip
+        *rows_of(range(40)),
+        *rows_of([3, 4]),
+        {"id": "again", "text": text_of(5)},
+        {"id": "short", "text": "short"},
+        {"id": "long", "text": text_of(99, 70)},
+        {"id": "none", "text": None},
+    ]
     file = write_parquet(tmp_path / "web.parquet", rows)
     spec = spec_of(file, bad_rows="reject", max_words=60, heldout_share=0.3, shard_documents=7)
     counts = prepare_into(tmp_path / "out", spec).counts
@@ -325,12 +329,14 @@ def test_text_that_is_no_text_is_refused(tmp_path: Path, text: Any) -> None:
 
 @pytest.mark.parametrize(
     ("line", "said"),
-    [(b"{'id': 1}", r"line 2 is not JSON \(.*\); mend or remove the line"),
-     (b'{"id": "1", "text": "cut o', r"line 2 is not JSON"),
-     (b'["a list"]', r"line 2 is not a JSON object; each line must be an object with a text"),
-     (b'{"text": "M\xfcller"}', r"line 2 is not UTF-8; convert the file to UTF-8")],
+    [
+        (b"{'id': 1}", r"line 2 is not JSON \(.*\); mend or remove the line"),
+        (b'{"id": "1", "text": "cut o', r"line 2 is not JSON"),
+        (b'["a list"]', r"line 2 is not a JSON object; each line must be an object with a text"),
+        (b'{"text": "M\xfcller"}', r"line 2 is not UTF-8; convert the file to UTF-8"),
+    ],
     ids=["single quotes", "cut off", "list", "latin-1"],
-)  # fmt: skip
+)
 def test_broken_line_is_refused_and_named(tmp_path: Path, line: bytes, said: str) -> None:
     file = write_jsonl(tmp_path / "web.jsonl", rows_of([1]))
     file.write_bytes(file.read_bytes() + line + b"\n")

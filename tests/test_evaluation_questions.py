@@ -44,16 +44,21 @@ def test_questions_come_as_they_were_written(tmp_path: Path, name: str) -> None:
 def test_question_without_id_gets_one_from_its_file_and_place(tmp_path: Path) -> None:
     rows = [question(1), question(2, id="own-id")]
     assert [row["item_id"] for row in read_questions(SETTING, write(tmp_path / "test.jsonl", rows))] == [
-        "test-00000", "own-id",
-    ]  # fmt: skip
+        "test-00000",
+        "own-id",
+    ]
 
 
 @pytest.mark.parametrize(
     ("columns", "group"),
-    [({"subject": "anatomy", "domain": "stem"}, "stem"), ({"subject": "anatomy"}, "anatomy"), ({"subject": ""}, "all"),
-     ({"subject": "anatomy", "domain": None}, "anatomy")],
+    [
+        ({"subject": "anatomy", "domain": "stem"}, "stem"),
+        ({"subject": "anatomy"}, "anatomy"),
+        ({"subject": ""}, "all"),
+        ({"subject": "anatomy", "domain": None}, "anatomy"),
+    ],
     ids=["domain", "subject", "neither", "no domain"],
-)  # fmt: skip
+)
 def test_group_is_the_domain_else_the_subject(tmp_path: Path, columns: Row, group: str) -> None:
     (row,) = read_questions(SETTING, write(tmp_path / "test.jsonl", [question(**columns)]))
     assert row["group"] == group
@@ -132,10 +137,13 @@ def test_task_has_questions_and_examples(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("domains", "said"),
-    [(["stem", "stem", "law"], "has 1 examples of law"), (["stem", "stem"], "has 0 examples of law"),
-     ([], "has 0 examples of law")],
+    [
+        (["stem", "stem", "law"], "has 1 examples of law"),
+        (["stem", "stem"], "has 0 examples of law"),
+        ([], "has 0 examples of law"),
+    ],
     ids=["too few", "none of the group", "none"],
-)  # fmt: skip
+)
 def test_group_with_fewer_examples_than_shots_is_refused(tmp_path: Path, domains: list[str], said: str) -> None:
     with pytest.raises(UserError) as told:
         read_task("evaluation.tasks.mmlu", task(tmp_path, domains, num_fewshot=2))

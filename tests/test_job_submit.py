@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, open_page
+from browser import open_page
 from processes import PROJECT, group, wait_until
 from run_folder import assert_adds_up, manifests, only_folder, rows
 
@@ -30,15 +30,37 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "RAY_worker_register_timeout_seconds": "300",
     }
     ray = str(Path(sys.executable).with_name("ray"))
-    head = [ray, "start", "--head", "--block", "--node-ip-address=127.0.0.1", "--num-cpus=2", "--disable-usage-stats",
-            f"--port={ports['gcs']}", "--dashboard-host=127.0.0.1", f"--dashboard-port={ports['dashboard']}",
-            "--object-store-memory=1000000000"]  # fmt: skip
+    head = [
+        ray,
+        "start",
+        "--head",
+        "--block",
+        "--node-ip-address=127.0.0.1",
+        "--num-cpus=2",
+        "--disable-usage-stats",
+        f"--port={ports['gcs']}",
+        "--dashboard-host=127.0.0.1",
+        f"--dashboard-port={ports['dashboard']}",
+        "--object-store-memory=1000000000",
+    ]
     run = folder / "run"
     with group(head, environment, folder / "head.log") as process:
         wait_until(lambda: process.poll() is not None or _answers(ports["dashboard"]), timeout_s=90)
         assert process.poll() is None, (folder / "head.log").read_text()
-        submit = [ray, "job", "submit", "--address", f"http://127.0.0.1:{ports['dashboard']}", "--working-dir", ".",
-                  "--", sys.executable, "jobs/pipeline.py", "jobs/recipes/tiny.yaml", f"run={run}"]  # fmt: skip
+        submit = [
+            ray,
+            "job",
+            "submit",
+            "--address",
+            f"http://127.0.0.1:{ports['dashboard']}",
+            "--working-dir",
+            ".",
+            "--",
+            sys.executable,
+            "jobs/pipeline.py",
+            "jobs/recipes/tiny.yaml",
+            f"run={run}",
+        ]
         job = subprocess.run(
             submit, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600, check=False
         )
@@ -90,7 +112,6 @@ def test_scores_are_those_of_every_question_and_heldout_document(finished_run: P
         assert manifest.details["shots"]["quiz/stem"] == 1
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed; `apt-get install chromium` brings it")
 def test_report_page_of_the_run_opens_in_a_browser(finished_run: Path, tmp_path: Path) -> None:
     page = open_page(only_folder(finished_run, "report") / "report.html", tmp_path)
     assert all(arm in page.dom for arm in ARMS)

@@ -91,8 +91,10 @@ def test_documents_of_a_batch_keep_their_own_tokens() -> None:
     given_documents = [("a", LAID_OUT), ("b", [Segment(TEXT, "")]), ("c", [Segment(TEXT, "last")])]
     documents = tokenize_documents(given_documents, Characters())
     assert [(each.doc_id, read_characters(each.ids_N)) for each in documents] == [
-        ("a", "<why>it is"), ("b", ""), ("c", "last"),
-    ]  # fmt: skip
+        ("a", "<why>it is"),
+        ("b", ""),
+        ("c", "last"),
+    ]
     assert tokenize_documents([], Characters()) == []
 
 
@@ -428,5 +430,7 @@ def test_candidates_are_the_documents_with_the_thoughts_that_were_kept(tmp_path:
     pq.write_table(pa.Table.from_pylist(thoughts, schema=THOUGHT), tmp_path / "thoughts.parquet")
     found = read_candidates([tmp_path / "corpus.parquet"], [tmp_path / "thoughts.parquet"])
     assert [(each.doc_id, each.text, each.thought) for each in found] == [
-        ("a", "text a", "why"), ("b", "text b", None), ("c", "text c", None),
-    ]  # fmt: skip
+        ("a", "text a", "why"),
+        ("b", "text b", None),
+        ("c", "text c", None),
+    ]

@@ -58,14 +58,30 @@ def test_paper_recipe_runs_with_tiny_models_on_the_columns_of_its_corpora(tmp_pa
 
 def test_gpu_extra_resolves(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed",
-               f"--report={report}", "-c", "requirements/gpu.txt", ".[gpu]"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--dry-run",
+        "--quiet",
+        "--ignore-installed",
+        f"--report={report}",
+        "-c",
+        "requirements/gpu.txt",
+        ".[gpu]",
+    ]
     ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
-    chosen = {item["metadata"]["name"].lower(): item["metadata"]["version"] for item in json.loads(report.read_text())["install"]}  # fmt: skip
+    chosen = {
+        item["metadata"]["name"].lower(): item["metadata"]["version"]
+        for item in json.loads(report.read_text())["install"]
+    }
     assert chosen["vllm"] == "0.32.0"
     assert chosen["torch"].startswith("2.13.0")
-    pinned = dict(line.split("==") for line in (PROJECT / "requirements/cpu.txt").read_text().splitlines() if "==" in line)  # fmt: skip
+    pinned = dict(
+        line.split("==") for line in (PROJECT / "requirements/cpu.txt").read_text().splitlines() if "==" in line
+    )
     assert {name: chosen[name] for name in ("ray", "transformers", "deepspeed")} == {
         name: pinned[name] for name in ("ray", "transformers", "deepspeed")
     }

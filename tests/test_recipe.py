@@ -304,15 +304,22 @@ class _Outer(Settings):
 
 def test_defining_leaves_out_at_any_depth_what_does_not_define_a_result() -> None:
     assert _Outer(several={"a": _Inner()}).defining() == {
-        "inner": {"size": 1}, "several": {"a": {"size": 1}}, "listed": [{"size": 1}], "teacher": {},
-    }  # fmt: skip
+        "inner": {"size": 1},
+        "several": {"a": {"size": 1}},
+        "listed": [{"size": 1}],
+        "teacher": {},
+    }
 
 
 @pytest.mark.parametrize(
     "override",
-    ["thoughts.pool.max_engines=5", "thoughts.max_rejected_share=0.9", "thoughts.teacher.reference=other",
-     "thoughts.select.min_thought_tokens=3"],
-)  # fmt: skip
+    [
+        "thoughts.pool.max_engines=5",
+        "thoughts.max_rejected_share=0.9",
+        "thoughts.teacher.reference=other",
+        "thoughts.select.min_thought_tokens=3",
+    ],
+)
 def test_where_and_how_fast_thoughts_are_made_does_not_define_them(recipe_file: Path, override: str) -> None:
     assert load_recipe(recipe_file, [override]).thoughts.defining() == load_recipe(recipe_file).thoughts.defining()
 

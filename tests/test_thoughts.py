@@ -375,8 +375,12 @@ def test_reason_of_the_engine_stays() -> None:
 def test_first_sample_that_passes_is_chosen_and_the_later_ones_say_why_not() -> None:
     rows = [thought("a", 0, 3), thought("a", 1), thought("a", 2), thought("a", 3, 3), thought("b", 0)]
     assert outcomes(rows, min_thought_tokens=10) == [
-        ("rejected", "too_short"), ("ok", ""), ("rejected", "not_chosen"), ("rejected", "too_short"), ("ok", ""),
-    ]  # fmt: skip
+        ("rejected", "too_short"),
+        ("ok", ""),
+        ("rejected", "not_chosen"),
+        ("rejected", "too_short"),
+        ("ok", ""),
+    ]
 
 
 def write_part(folder: Path, name: str, rows: list[Row]) -> Path:

@@ -22,9 +22,6 @@ from rcpt_ray.corpus.split import is_heldout
 from rcpt_ray.errors import UserError
 from rcpt_ray.records import DOCUMENT, DOCUMENT_REJECTION
 
-TRAIN_PARTS = "part-train-*.parquet"
-HELDOUT_PARTS = "part-heldout-*.parquet"
-
 
 def input_digests(spec: CorpusSpec) -> dict[str, str]:
     """Digest of each source's files; UserError if a source names no file."""
@@ -47,8 +44,10 @@ def prepare(spec: CorpusSpec, seed: int, folder: Path, advance: Callable[[int], 
     writer = _ShardWriter(folder, spec.shard_documents)
     seen_texts, seen_ids, num_in = SeenTexts(), set[str](), 0
     for name, source in spec.sources.items():
+        num_in_source = 0
         for raw in read_source(name, source):
             num_in += 1
+            num_in_source += 1
             advance(1)
             words = count_words(raw.text or "")
             reason = "no_text" if not words else reason_to_reject(words, spec)
@@ -56,7 +55,7 @@ def prepare(spec: CorpusSpec, seed: int, folder: Path, advance: Callable[[int], 
                 raise UserError(f"{raw.where} has no text; remove the row or set corpus.bad_rows=reject")
             doc_id = _document_id(name, raw)
             if reason is None and doc_id in seen_ids:
-                reason = "duplicate_id"
+                reason = "duplicate_text" if raw.row_id is None else "duplicate_id"
             if reason is None and not seen_texts.is_new(raw.text or ""):
                 reason = "duplicate_text"
             if reason is not None:
@@ -68,9 +67,11 @@ def prepare(spec: CorpusSpec, seed: int, folder: Path, advance: Callable[[int], 
             num_words[split] += words
             document = {"doc_id": doc_id, "source": name, "domain": source.domain, "text": raw.text}
             writer.add(split, name, document | {"num_words": words})
+        if not num_in_source:
+            raise UserError(
+                f"corpus.sources.{name}.path={source.path} holds no rows; give files with at least one document"
+            )
     writer.close()
-    if not num_in:
-        raise UserError("corpus.sources: the files hold no rows; give files with at least one document")
     if not writer.num_rows["train"]:
         raise UserError(
             f"corpus: none of {num_in} documents is left to train on ({dict(rejected) or 'all are held out'}); "

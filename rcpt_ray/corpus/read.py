@@ -4,8 +4,10 @@ Rows come in the order of file names and of rows within a file, so a source read
 batch of rows is in memory at a time.
 """
 
+import glob
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -36,19 +38,17 @@ def local_path(path: str) -> Path:
     """A path of a recipe on this machine; `samples://x` is file x of the package's samples."""
     if path.startswith("samples://"):
         return Path(str(resources.files("rcpt_ray") / "samples" / path.removeprefix("samples://")))
-    return Path(path).expanduser()
+    return Path(os.path.expanduser(path))
 
 
 def list_files(setting: str, path: str) -> list[Path]:
     """The files that a path, folder or glob names, in order; UserError names the setting if there are none."""
     place = local_path(path)
-    if place.is_file():
-        files = [place]
-    elif place.is_dir():
-        files = [file for ending in _ENDINGS for file in place.rglob(f"*{ending}")]
+    if place.is_dir():
+        found = [file for ending in _ENDINGS for file in place.rglob(f"*{ending}")]
     else:
-        files = list(place.parent.glob(place.name)) if place.parent.is_dir() else []
-    files = sorted(file for file in files if file.is_file())
+        found = [place, *map(Path, glob.glob(str(place), recursive=True))]
+    files = sorted({file for file in found if file.is_file()})
     if not files:
         raise UserError(f"{setting}={path} names no file; give a file, folder or glob of .parquet or .jsonl files")
     for file in files:
@@ -67,18 +67,18 @@ def digest_files(files: list[Path]) -> str:
 
 
 def read_source(name: str, spec: SourceSpec) -> Iterator[RawRow]:
-    """Rows of a source, at most `spec.max_documents` of them."""
+    """Rows of a source, at most `spec.max_documents` of them; a later row without the text column has no text."""
     row = 0
     for file in list_files(f"corpus.sources.{name}.path", spec.path):
-        for record, where in read_records(file, _columns(spec)):
+        for number, (record, where) in enumerate(read_records(file, _columns(spec))):
             if row == spec.max_documents:
                 return
-            if spec.text_column not in record:
+            if spec.text_column not in record and number == 0:
                 raise UserError(
                     f"corpus.sources.{name}.text_column={spec.text_column} is not in {where}, which has "
                     f"{', '.join(map(str, record)) or 'no columns'}; name the column that holds the text"
                 )
-            text, row_id = record[spec.text_column], record.get(spec.id_column) if spec.id_column else None
+            text, row_id = record.get(spec.text_column), record.get(spec.id_column) if spec.id_column else None
             if text is not None and not isinstance(text, str):
                 raise UserError(f"corpus.sources.{name}: {where} has a text of type {type(text).__name__}; give text")
             yield RawRow(row, None if row_id is None else str(row_id), text, where)
@@ -125,6 +125,16 @@ def _read_jsonl(file: Path) -> Iterator[tuple[dict[str, Any], str]]:
                 raise UserError(f"{where} is not UTF-8; convert the file to UTF-8") from None
             except json.JSONDecodeError as error:
                 raise UserError(f"{where} is not JSON ({error.msg}); mend or remove the line") from None
+            if b"\\u" in line and not _is_unicode(record):
+                raise UserError(f"{where} is not UTF-8: it escapes half of a surrogate pair; mend or remove the line")
             if not isinstance(record, dict):
                 raise UserError(f"{where} is not a JSON object; each line must be an object with a text")
             yield record, where
+
+
+def _is_unicode(record: Any) -> bool:
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

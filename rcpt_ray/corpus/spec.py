@@ -1,12 +1,14 @@
 """Settings of the corpus stage."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from rcpt_ray.settings import NOT_IN_FINGERPRINT, PositiveInt, Settings
 
 STAGE_VERSION = 1
+TRAIN_PARTS = "part-train-*.parquet"
+HELDOUT_PARTS = "part-heldout-*.parquet"
 
 
 class SourceSpec(Settings):
@@ -27,8 +29,8 @@ class SourceSpec(Settings):
 class CorpusSpec(Settings):
     """What is read, what is kept, what is held out."""
 
-    sources: dict[str, SourceSpec] = Field(min_length=1)
-    """The sources by name."""
+    sources: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], SourceSpec] = Field(min_length=1)
+    """The sources by name; of two equal texts the first one in this order stays."""
     min_words: PositiveInt = 20
     """Documents with fewer words are rejected as too_short."""
     max_words: PositiveInt = 2000
@@ -39,6 +41,10 @@ class CorpusSpec(Settings):
     """Documents in a shard: the unit of work, of retry and of what a killed run repeats."""
     bad_rows: Literal["fail", "reject"] = "fail"
     """A row whose text is missing or empty ends the stage (fail) or is counted and left out (reject)."""
+
+    def defining(self) -> dict[str, Any]:
+        """The settings that define a result; the order of the sources is one of them."""
+        return super().defining() | {"order": list(self.sources)}
 
     @model_validator(mode="after")
     def _window_is_open(self) -> "CorpusSpec":

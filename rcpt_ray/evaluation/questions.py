@@ -3,6 +3,7 @@
 Columns: question, choices (4), answer (0-3), and where known subject, domain, difficulty, id.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def read_questions(setting: str, path: str, max_questions: int | None = None) ->
     for file in list_files(setting, path):
         for record, where in read_records(file):
             if len(questions) == max_questions:
-                return questions
+                break
             _check(record, setting, where)
             subject = str(record.get("subject") or "")
             questions.append(
@@ -39,6 +40,9 @@ def read_questions(setting: str, path: str, max_questions: int | None = None) ->
                     "group": str(record.get("domain") or subject or "all"),
                 }
             )
+    twice = [item_id for item_id, number in Counter(q["item_id"] for q in questions).items() if number > 1]
+    if twice:
+        raise UserError(f"{setting}={path}: id {twice[0]} stands on two questions; give each its own")
     if not questions:
         raise UserError(f"{setting}={path} holds no questions; give a file with at least one")
     return questions
@@ -71,5 +75,5 @@ def _check(record: dict[str, Any], setting: str, where: str) -> None:
     choices, answer = record["choices"], record["answer"]
     if not isinstance(record["question"], str) or not isinstance(choices, list) or len(choices) != len(LETTERS):
         raise UserError(f"{setting}: {where} must have a question in words and a list of 4 choices")
-    if not isinstance(answer, int) or not 0 <= answer < len(LETTERS):
+    if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(LETTERS):
         raise UserError(f"{setting}: {where} has answer={answer!r}; give the index 0 to 3 of the right choice")

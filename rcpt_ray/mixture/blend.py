@@ -77,7 +77,7 @@ def _targets(
 def _draw(component: str, documents: Sequence[tuple[str, int]], target: float, seed: int) -> tuple[list[Draw], int]:
     draws: list[Draw] = []
     achieved, repeat = 0, 0
-    while True:
+    while documents and target > 0:
         for doc_id, size in sorted(
             documents, key=lambda item: (unit_hash("draw", seed, component, repeat, item[0]), item[0])
         ):
@@ -88,3 +88,4 @@ def _draw(component: str, documents: Sequence[tuple[str, int]], target: float, s
             if achieved == target:
                 return draws, achieved
         repeat += 1
+    return draws, achieved

@@ -118,6 +118,8 @@ def _components(
     num_without_thought = 0
     for component in wanted:
         source, _, kind = component.rpartition("/")
+        if source not in sources:
+            raise UserError(f"mixture.weights.{component}: {source} has no documents; sources: {', '.join(sources)}")
         of_source = [candidate for candidate in candidates if candidate.source == source]
         needs_thought = kind == "thought" or spec.documents == "with_thought"
         usable = [c for c in of_source if c.thought is not None or not needs_thought]

@@ -15,7 +15,7 @@ class MixtureSpec(Settings):
     layout: Literal["thought_first", "document_first", "text_only"] = "thought_first"
     """The order of thought and text in a document of kind `thought`; text_only leaves thoughts out."""
     documents: Literal["with_thought", "all"] = "with_thought"
-    """Draw from documents whose thought was kept, or from all; text_only with all needs no thoughts."""
+    """Raw components draw from documents whose thought was kept, or from all; text_only with all needs no thoughts."""
     thought_open: str = "<thought>\n"
     """Written before a thought."""
     thought_close: str = "\n</thought>\n\n"
@@ -30,7 +30,7 @@ class MixtureSpec(Settings):
     match_tokens_of: str | None = None
     """Take the token budget of this arm's mixture (the token-matched control)."""
     max_repeats: float = Field(default=4.0, ge=1.0)
-    """A document is drawn at most so often; a budget that needs more is refused."""
+    """A component is passed over at most so often; a budget that needs more is refused."""
 
     @model_validator(mode="after")
     def _weights_and_budget_agree(self) -> "MixtureSpec":

@@ -67,11 +67,7 @@ def load_prompt(name: str) -> Prompt:
 def tokenize_prompt(prompt: Prompt, text: str, num_words: int, tokenizer: Tokenizer) -> PromptTokens:
     """Tokens of the prompt around a document; a model without chat template gets the two parts as plain text."""
     user = prompt.user.replace("{words}", str(num_words)).replace("{text}", _MARK)
-    if tokenizer.chat_template:
-        turns = [{"role": "system", "content": prompt.system}, {"role": "user", "content": user}]
-        whole = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-    else:
-        whole = f"{prompt.system}\n\n{user}\n\nInner monologue:\n"
+    whole = _whole_prompt(prompt.system, user, tokenizer)
     before, mark, after = whole.partition(_MARK)
     assert mark, "the chat template lost the document"
 
@@ -80,3 +76,17 @@ def tokenize_prompt(prompt: Prompt, text: str, num_words: int, tokenizer: Tokeni
 
     text_ids = encode(text, control=False)
     return PromptTokens(encode(before, control=True) + text_ids + encode(after, control=True), len(text_ids))
+
+
+def _whole_prompt(system: str, user: str, tokenizer: Tokenizer) -> str:
+    """The prompt's characters; a template without a system role (Gemma 2) gets both parts in the user's turn."""
+    from jinja2 import TemplateError
+
+    if not tokenizer.chat_template:
+        return f"{system}\n\n{user}\n\nInner monologue:\n"
+    turns = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    try:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    except TemplateError:
+        turns = [{"role": "user", "content": f"{system}\n\n{user}"}]
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))

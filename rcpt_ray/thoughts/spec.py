@@ -2,12 +2,22 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rcpt_ray.settings import NOT_IN_FINGERPRINT, ModelSpec, PositiveInt, Settings, Share
 
 GENERATE_VERSION = 1
 SELECT_VERSION = 1
+_ARGS_OF_RESULTS = {
+    "model",
+    "tokenizer",
+    "revision",
+    "dtype",
+    "quantization",
+    "kv_cache_dtype",
+    "max_model_len",
+    "seed",
+}
 
 
 class SamplingSpec(Settings):
@@ -39,7 +49,13 @@ class PoolSpec(Settings):
     shards_in_flight: PositiveInt = 4
     """Shards that an engine works on at once, so that it never drains between shards."""
     engine_args: dict[str, Any] = Field(default_factory=dict)
-    """Any argument of vLLM's AsyncEngineArgs, passed through."""
+    """Arguments of vLLM's AsyncEngineArgs that change its speed or memory alone, passed through."""
+
+    @model_validator(mode="after")
+    def _args_are_of_speed(self) -> "PoolSpec":
+        for name in sorted(_ARGS_OF_RESULTS & self.engine_args.keys()):
+            raise ValueError(f"engine_args.{name} changes what is written; set it in thoughts or thoughts.engine_args")
+        return self
 
 
 class SelectSpec(Settings):
@@ -64,6 +80,8 @@ class ThoughtsSpec(Settings):
     """The length in words that the prompt asks for."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Number format of the teacher; auto is bf16 where the hardware multiplies it."""
+    engine_args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of vLLM's AsyncEngineArgs that change what is written, such as quantization; in the fingerprint."""
     max_model_tokens: PositiveInt | None = None
     """Context of the engine; null takes the model's own. Longer prompts become rejected rows."""
     sampling: SamplingSpec = SamplingSpec()

@@ -46,7 +46,7 @@ class VllmEngine:
             # Compiling for the CPU costs more than a small model's whole run saves.
             args |= {"enforce_eager": True, "kv_cache_memory_bytes": _CPU_KV_CACHE_GIB * 2**30}
         logging.getLogger("vllm").setLevel(logging.WARNING)
-        self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**(args | spec.pool.engine_args)))
+        self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**(args | spec.engine_args | spec.pool.engine_args)))
         self._prompt, self._spec = load_prompt(spec.prompt), spec
         self._tokenizer = self._engine.get_tokenizer()
         self._max_model_tokens = self._engine.model_config.max_model_len
