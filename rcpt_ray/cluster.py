@@ -61,20 +61,16 @@ def session() -> Iterator[None]:
             _started = False
 
 
-def require(setting: str, cpus: float, gpus: float) -> None:
-    """UserError unless the cluster has, or is able to bring up, so many CPUs and GPUs; call after `connect`."""
+def require(setting: str, cpus: float, gpus: float, spec: "ClusterSpec") -> None:
+    """UserError unless the cluster has so many CPUs and GPUs, or autoscales; call after `connect`."""
     import ray
 
-    total = ray.cluster_resources()
-    if ray.get_runtime_context().gcs_address and _autoscales():
+    if spec.autoscales:
         return
+    total = ray.cluster_resources()
     for name, wanted in (("CPU", cpus), ("GPU", gpus)):
         if wanted > total.get(name, 0):
             raise UserError(
                 f"{setting} asks for {wanted:g} {name}s but the cluster has {total.get(name, 0):g}; "
-                f"ask for fewer workers or a larger cluster"
+                "ask for less, or set cluster.autoscales=true where machines come on demand"
             )
-
-
-def _autoscales() -> bool:
-    return bool(os.environ.get("RCPT_CLUSTER_AUTOSCALES"))

@@ -32,6 +32,8 @@ class ClusterSpec(Settings):
     address: str = "local"
     """`local` starts Ray on this machine for the length of the command; `auto` or an address joins a running cluster.
     Inside `ray job submit` the job's own cluster is always used."""
+    autoscales: bool = False
+    """Whether the cluster brings up machines on demand, so that a stage may ask for more than is there now."""
     num_cpus: PositiveInt | None = None
     """CPUs that a local Ray may use; null takes the machine's."""
 

@@ -3,13 +3,12 @@
 The code of a stage, and what it imports, is loaded when the stage is made.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rcpt_ray import cluster
-from rcpt_ray.artifacts import Counts, Outcome, fingerprint
+from rcpt_ray.artifacts import Outcome, fingerprint
 from rcpt_ray.corpus import spec as corpus_spec
 from rcpt_ray.corpus.spec import HELDOUT_PARTS, TRAIN_PARTS
 from rcpt_ray.evaluation import spec as evaluation_spec
@@ -25,7 +24,6 @@ from rcpt_ray.training import spec as training_spec
 
 if TYPE_CHECKING:
     from rcpt_ray.report.inputs import ReportInputs
-    from rcpt_ray.thoughts.generate import Receipt
     from rcpt_ray.training.loop import TrainingJob
 
 
@@ -52,43 +50,25 @@ def generate_stage(recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: Res
     made_by = {"teacher": teacher.checksum, "prompt": prompt.digest}
     key = fingerprint("generate", thoughts_spec.GENERATE_VERSION, settings, made_by)
 
+    def connect() -> None:
+        cluster.connect(recipe.cluster)
+        cluster.require("thoughts.pool", spec.pool.cpus_per_engine, spec.pool.gpus_per_engine, recipe.cluster)
+
     def make(folder: Path, bar: Bar) -> Outcome:
-        from rcpt_ray.thoughts.generate import Generation, Receipt, adopt_parts, shard_digest
+        from rcpt_ray.thoughts.generate import Generation
+        from rcpt_ray.thoughts.outcome import make_thoughts
 
-        shards = {shard_digest(shard): shard for shard in corpus.parts(TRAIN_PARTS)}
-        receipts = adopt_parts(folder, shards, key)
-        num_samples = spec.sampling.num_samples
-        bar.total(int(corpus.record.details["num_train"]) * num_samples)
-
-        def on_receipt(receipt: Receipt) -> None:
-            receipts[receipt.shard] = receipt
-            bar.advance(receipt.num_ok + sum(receipt.rejected.values()))
-
-        for receipt in list(receipts.values()):
-            on_receipt(receipt)
-        missing = {digest: shard for digest, shard in shards.items() if digest not in receipts}
-        if missing:
-            bar.note("engines start")
-            cluster.connect(recipe.cluster)
-            cluster.require("thoughts.pool", spec.pool.cpus_per_engine, spec.pool.gpus_per_engine)
-            from rcpt_ray.thoughts.on_ray import generate_on_ray
-
-            generation = Generation(
-                spec=spec,
-                seed=recipe.seed,
-                key=key,
-                model=teacher.reference,
-                model_path=teacher.path,
-                model_revision=teacher.revision,
-                prompt_id=prompt.prompt_id,
-            )
-            bar.note(f"{len(missing)} of {len(shards)} shards to do")
-            started = time.monotonic()
-            generate_on_ray(missing, folder, generation, on_receipt)
-            seconds = time.monotonic() - started
-            num_new = sum(receipts[digest].num_thought_tokens for digest in missing)
-            return _generate_outcome(list(receipts.values()), {"tokens_per_s": num_new / seconds})
-        return _generate_outcome(list(receipts.values()), {})
+        generation = Generation(
+            spec=spec,
+            seed=recipe.seed,
+            key=key,
+            model=teacher.reference,
+            model_path=teacher.path,
+            model_revision=teacher.revision,
+            prompt_id=prompt.prompt_id,
+        )
+        num_documents = int(corpus.record.details["num_train"])
+        return make_thoughts(generation, corpus.parts(TRAIN_PARTS), num_documents, folder, connect, bar)
 
     inputs = {"corpus": corpus.digest} | made_by
     return Stage(
@@ -100,22 +80,6 @@ def generate_stage(recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: Res
         "part-*.parquet",
         make,
     )
-
-
-def _generate_outcome(receipts: Sequence["Receipt"], throughput: Mapping[str, float]) -> Outcome:
-    rejected: dict[str, int] = {}
-    for receipt in receipts:
-        for reason, number in receipt.rejected.items():
-            rejected[reason] = rejected.get(reason, 0) + number
-    num_ok = sum(receipt.num_ok for receipt in receipts)
-    tokens = {
-        kind: sum(getattr(receipt, f"num_{kind}_tokens") for receipt in receipts)
-        for kind in ("prompt", "text", "thought")
-    }
-    counts = Counts(
-        unit="doc_id with sample_index", num_in=num_ok + sum(rejected.values()), num_ok=num_ok, rejected=rejected
-    )
-    return Outcome(counts, tokens=tokens, throughput=throughput)
 
 
 def select_stage(arm: ArmSettings, generated: Built) -> Stage:
@@ -175,7 +139,8 @@ def training_stage(recipe: Recipe, name: str, arm: ArmSettings, mixture: Built, 
 
         cluster.connect(recipe.cluster)
         num_workers = spec.num_workers
-        cluster.require("training.num_workers", num_workers * spec.cpus_per_worker, num_workers * spec.gpus_per_worker)
+        cpus, gpus = num_workers * spec.cpus_per_worker, num_workers * spec.gpus_per_worker
+        cluster.require("training.num_workers", cpus, gpus, recipe.cluster)
         bar.note("workers start")
         return make_trainings([job(folder) for job, folder in zip(jobs, folders, strict=True)], bar)
 
@@ -215,7 +180,7 @@ def evaluation_stage(
 
         assert model_path is not None
         cluster.connect(recipe.cluster)
-        cluster.require("evaluation", spec.cpus, spec.gpus)
+        cluster.require("evaluation", spec.cpus, spec.gpus, recipe.cluster)
         from rcpt_ray.evaluation.on_ray import evaluate_on_ray
 
         heldout = corpus.parts(HELDOUT_PARTS)

@@ -41,7 +41,7 @@ def test_paper_recipe_runs_with_tiny_models_on_the_columns_of_its_corpora(tmp_pa
         "evaluation.tasks.quiz.max_questions=60",
         "evaluation.cpus=2",
         "evaluation.gpus=0",
-        "cluster.address=local",
+        "cluster={address: local}",
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert_adds_up(run)

@@ -11,7 +11,6 @@ from typing import Any
 
 import ray
 
-from rcpt_ray.errors import UserError
 from rcpt_ray.thoughts.engine import Engine, FakeEngine
 from rcpt_ray.thoughts.generate import Generation, Receipt, make_part
 
@@ -19,11 +18,7 @@ from rcpt_ray.thoughts.generate import Generation, Receipt, make_part
 def generate_on_ray(
     shards: dict[str, Path], folder: Path, generation: Generation, on_receipt: Callable[[Receipt], None]
 ) -> None:
-    """Make a part for each shard (digest -> file) in `folder`; `on_receipt` hears of each as it is finished.
-
-    Raises:
-        UserError: more than `max_rejected_share` of the rows were rejected by the engine.
-    """
+    """Make a part for each shard (digest -> file) in `folder`; `on_receipt` hears of each as it is finished."""
     pool = generation.spec.pool
     dataset = ray.data.from_items(
         [{"digest": digest, "shard": str(path)} for digest, path in shards.items()], override_num_blocks=len(shards)
@@ -41,18 +36,8 @@ def generate_on_ray(
         num_cpus=pool.cpus_per_engine,
         num_gpus=pool.gpus_per_engine or None,
     )
-    num_ok = num_rejected = 0
     for row in dataset.iter_rows():
-        receipt = Receipt(**row["receipt"])
-        num_ok += receipt.num_ok
-        num_rejected += sum(receipt.rejected.values())
-        on_receipt(receipt)
-    limit = generation.spec.max_rejected_share
-    if num_rejected > limit * (num_ok + num_rejected):
-        raise UserError(
-            f"thoughts.max_rejected_share={limit:g}: the engine rejected {num_rejected} of {num_ok + num_rejected} "
-            f"thoughts; see the reasons in {folder}, then mend the corpus or raise the share"
-        )
+        on_receipt(Receipt(**row["receipt"]))
 
 
 class EngineActor:
