@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from processes import PROJECT, rcpt
 from run_folder import assert_adds_up, manifests, only_folder, rows
 
@@ -56,35 +57,43 @@ def test_paper_recipe_runs_with_tiny_models_on_the_columns_of_its_corpora(tmp_pa
     assert (only_folder(run, "report") / "report.html").exists()
 
 
+def test_gpu_pins_exist_and_agree_with_those_of_the_cpu(tmp_path: Path) -> None:
+    pins, pins_of_cpu = _pins("gpu.txt"), _pins("cpu.txt")
+    wanted = [f"{name}=={pins[name]}" for name in ("vllm", "torch", "ray", "transformers", "deepspeed", "lm-eval")]
+    chosen = _resolve(tmp_path, "--no-deps", *wanted)
+    assert len(chosen) == len(wanted)
+    shared = {"torch", "ray", "transformers", "deepspeed", "lm-eval", "peft", "numba", "pyarrow"}
+    assert {name: pins[name] for name in shared} == {name: pins_of_cpu[name] for name in shared}
+
+
+@pytest.mark.slow
 def test_gpu_extra_resolves(tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--dry-run",
-        "--quiet",
-        "--ignore-installed",
-        f"--report={report}",
-        "-c",
-        "requirements/gpu.txt",
-        ".[gpu]",
-    ]
+    chosen, pins = _resolve(tmp_path, "-c", "requirements/gpu.txt", ".[gpu]"), _pins("gpu.txt")
+    assert chosen["vllm"] == pins["vllm"]
+    assert {name: version.split("+")[0] for name, version in chosen.items() if name in pins} == {
+        name: version for name, version in pins.items() if name in chosen
+    }
+
+
+def _resolve(folder: Path, *arguments: str) -> dict[str, str]:
+    """What `pip install --dry-run` would install: version by name."""
+    report = folder / "report.json"
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed"]
+    command += [f"--report={report}", *arguments]
     ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
-    chosen = {
-        item["metadata"]["name"].lower(): item["metadata"]["version"]
-        for item in json.loads(report.read_text())["install"]
-    }
-    assert chosen["vllm"] == "0.32.0"
-    assert chosen["torch"].startswith("2.13.0")
-    pinned = dict(
-        line.split("==") for line in (PROJECT / "requirements/cpu.txt").read_text().splitlines() if "==" in line
-    )
-    assert {name: chosen[name] for name in ("ray", "transformers", "deepspeed")} == {
-        name: pinned[name] for name in ("ray", "transformers", "deepspeed")
-    }
+    installed = [item["metadata"] for item in json.loads(report.read_text())["install"]]
+    return {_canonical(metadata["name"]): metadata["version"] for metadata in installed}
+
+
+def _pins(name: str) -> dict[str, str]:
+    lines = (PROJECT / "requirements" / name).read_text().splitlines()
+    pairs = [line.split("==") for line in lines if "==" in line and not line.startswith("#")]
+    return {_canonical(package): version for package, version in pairs}
+
+
+def _canonical(name: str) -> str:
+    return name.lower().replace("_", "-")
 
 
 def _sample_texts(name: str) -> list[str]:

@@ -27,7 +27,8 @@ def _command(run: Path, *more: str) -> list[str]:
         "evaluation.tasks={}",
         "thoughts.max_rejected_share=0.9",
         "mixture.row_tokens=1024",
-        "arms={base: {train: false}, reasoning: {}}",
+        "report.baseline=reasoning",
+        "arms={reasoning: {}}",
         *more,
     ]
 
