@@ -17,7 +17,7 @@ def _overrides(run: Path) -> list[str]:
         "thoughts.pool.shards_in_flight=1",
         "corpus.shard_documents=2",
         "evaluation.tasks={}",
-        "training.num_epochs=3",
+        "training.num_epochs=8",
         "training.checkpoint_every_steps=2",
         "report.baseline=reasoning",
         "arms={reasoning: {}}",
