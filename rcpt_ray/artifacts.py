@@ -38,6 +38,16 @@ class Counts(BaseModel):
     num_ok: int
     rejected: dict[str, int] = {}
 
+    @classmethod
+    def of(cls, unit: str, num_ok: int, rejected: Mapping[str, int]) -> "Counts":
+        """Counts of rows that were all either kept or rejected with a reason."""
+        return cls(
+            unit=unit,
+            num_in=num_ok + sum(rejected.values()),
+            num_ok=num_ok,
+            rejected=dict(sorted(rejected.items())),
+        )
+
     @model_validator(mode="after")
     def _adds_up(self) -> "Counts":
         if self.num_in != self.num_ok + sum(self.rejected.values()):

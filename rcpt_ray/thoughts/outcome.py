@@ -57,12 +57,7 @@ def _outcome(receipts: Sequence[Receipt], throughput: dict[str, float]) -> Outco
         rejected.update(receipt.rejected)
     num_ok = sum(receipt.num_ok for receipt in receipts)
     return Outcome(
-        counts=Counts(
-            unit="doc_id with sample_index",
-            num_in=num_ok + rejected.total(),
-            num_ok=num_ok,
-            rejected=dict(sorted(rejected.items())),
-        ),
+        counts=Counts.of("doc_id with sample_index", num_ok, rejected),
         tokens={
             "prompt": sum(receipt.num_prompt_tokens for receipt in receipts),
             "text": sum(receipt.num_text_tokens for receipt in receipts),

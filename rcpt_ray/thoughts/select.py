@@ -52,11 +52,6 @@ def select(parts: list[Path], spec: SelectSpec, folder: Path) -> Outcome:
         write_table(folder / part.name, pa.Table.from_pylist(rows, schema=THOUGHT))
     num_ok = counts.pop("ok", 0)
     return Outcome(
-        counts=Counts(
-            unit="doc_id with sample_index",
-            num_in=num_ok + counts.total(),
-            num_ok=num_ok,
-            rejected=dict(sorted(counts.items())),
-        ),
+        counts=Counts.of("doc_id with sample_index", num_ok, counts),
         tokens=dict(tokens),
     )
