@@ -19,14 +19,14 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rcpt_ray.cache import cache_folder, remembered_sha256
 from rcpt_ray.errors import UserError
 from rcpt_ray.tiny_model import make_tiny_llama, maker_digest
-from rcpt_ray.wheel_model import CONVERSION_VERSION, WHEEL_MODELS, file_sha256, make_from_wheel
+from rcpt_ray.wheel_model import CONVERSION_VERSION, WHEEL_MODELS, make_from_wheel
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def resolve_model(reference: str, cache_dir: Path | None = None, revision: str |
     `cache_dir` is $RCPT_CACHE, else ~/.cache/rcpt_ray; models lie in its folder `models`. `revision` is a commit, tag
     or branch of the hub; null takes the newest. Every mistake that a user can mend raises UserError.
     """
-    models = _models_folder(cache_dir)
+    models = _models_folder(cache_dir or cache_folder())
     local = _local_folder(reference)
     if revision is not None and (local is not None or reference in KNOWN_MODELS):
         raise UserError(f"model {reference!r}: revision {revision!r} is for hub ids alone; leave it out")
@@ -85,18 +85,16 @@ def resolve_model(reference: str, cache_dir: Path | None = None, revision: str |
         folder = _hub_snapshot(reference, revision, models)
         revision = folder.name  # the hub's library names a snapshot's folder by its commit
     _refuse_unfit(reference, folder)
-    return ResolvedModel(reference, str(folder), revision, _checksum(folder, models / ".checksums"))
+    return ResolvedModel(reference, str(folder), revision, _checksum(folder))
 
 
-def _models_folder(cache_dir: Path | None) -> Path:
-    cache = cache_dir or Path(os.environ.get("RCPT_CACHE") or "~/.cache/rcpt_ray")
-    models = cache.expanduser().absolute() / "models"
+def _models_folder(cache: Path) -> Path:
     try:
-        (models / ".checksums").mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=models / ".checksums").close()
+        (cache / "models").mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=cache / "models").close()
     except OSError as error:
         raise UserError(f"cache folder {cache}: {error.strerror}; set RCPT_CACHE to a writable folder") from None
-    return models
+    return cache / "models"
 
 
 def _local_folder(reference: str) -> Path | None:
@@ -127,21 +125,10 @@ def _refuse_unfit(reference: str, folder: Path) -> None:
     raise UserError(f"model {reference!r}: folder {folder} is not a usable model: {lack}")
 
 
-def _checksum(folder: Path, kept: Path) -> str:
-    """Hex sha256 of the defining files of `folder`; `kept` remembers it by path, names, sizes and times of change."""
+def _checksum(folder: Path) -> str:
+    """Hex sha256 over names and contents of the defining files of `folder`."""
     paths = sorted(p for p in folder.iterdir() if p.is_file() and any(fnmatch.fnmatch(p.name, d) for d in _DEFINING))
-    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    note = kept / hashlib.sha256(repr((str(folder.resolve()), stats)).encode()).hexdigest()
-    # A file changed a moment ago may change again within one tick of its clock: such a state is not remembered.
-    settled = max(mtime_ns for _, _, mtime_ns in stats) < time.time_ns() - 2_000_000_000
-    if settled and note.is_file():
-        return note.read_text()
-    checksum = hashlib.sha256("".join(f"{path.name}\0{file_sha256(path)}\n" for path in paths).encode()).hexdigest()
-    if settled:
-        fresh = note.with_suffix(f".{os.getpid()}")
-        fresh.write_text(checksum)
-        os.replace(fresh, note)
-    return checksum
+    return hashlib.sha256("".join(f"{path.name}\0{remembered_sha256(path)}\n" for path in paths).encode()).hexdigest()
 
 
 def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:

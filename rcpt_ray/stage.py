@@ -153,20 +153,29 @@ def finish_all(stages: Sequence[Stage], run: Path, terminal: Terminal) -> list[B
 
 
 def _make_together(stages: Sequence[Stage], run: Path, terminal: Terminal) -> list[Built]:
-    folders = [folder for stage in stages if (folder := look_up(stage, run).folder) is not None]
-    together = stages[0].together
-    assert together is not None and len(folders) == len(stages)
-    started = time.monotonic()
-    with contextlib.ExitStack() as held, terminal.bar(", ".join(stage.title for stage in stages)) as bar:
-        for folder in folders:
+    title = ", ".join(stage.title for stage in stages)
+    with contextlib.ExitStack() as held, terminal.bar(title) as bar:
+        for stage in stages:
+            folder = look_up(stage, run).folder
+            assert folder is not None, f"inputs of {stage.title} are not finished"
             held.enter_context(hold(folder))
-        jobs = [stage.together.job for stage in stages if stage.together is not None]
-        outcomes = together.make(jobs, folders, bar)
-        seconds = (time.monotonic() - started) / len(stages)
-        return [
-            _finished(stage, outcome, folder, seconds, terminal)
-            for stage, folder, outcome in zip(stages, folders, outcomes, strict=True)
+        # Another command may have finished some of them before this one came to hold them.
+        now = [look_up(stage, run) for stage in stages]
+        to_do = [
+            (built.stage, built.path, together)
+            for built in now
+            if built.manifest is None and (together := built.stage.together) is not None
         ]
+        if not to_do:
+            return now
+        started = time.monotonic()
+        outcomes = to_do[0][2].make([together.job for _, _, together in to_do], [path for _, path, _ in to_do], bar)
+        seconds = (time.monotonic() - started) / len(to_do)
+        made = [
+            _finished(stage, outcome, folder, seconds, terminal)
+            for (stage, folder, _), outcome in zip(to_do, outcomes, strict=True)
+        ]
+        return [built for built in now if built.manifest is not None] + made
 
 
 def _finished(stage: Stage, outcome: Outcome, folder: Path, seconds: float, terminal: Terminal) -> Built:

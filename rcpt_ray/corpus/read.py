@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rcpt_ray.cache import remembered_sha256
 from rcpt_ray.corpus.spec import SourceSpec
 from rcpt_ray.errors import UserError
 
@@ -61,8 +62,7 @@ def digest_files(files: list[Path]) -> str:
     """sha256 over the contents of files in order: what a stage that reads them depends on."""
     whole = hashlib.sha256()
     for file in files:
-        with file.open("rb") as content:
-            whole.update(hashlib.file_digest(content, "sha256").digest())
+        whole.update(bytes.fromhex(remembered_sha256(file)))
     return whole.hexdigest()
 
 
