@@ -9,7 +9,6 @@ not see each other: positions restart at each, and transformers builds the block
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,17 +37,19 @@ class TrainingJob:
     folder: Path
 
 
-def train(job: TrainingJob, rank: int, report: Callable[[dict[str, float]], None]) -> None:
+def train(job: TrainingJob, rank: int) -> None:
     """Train to the end of the plan, from the newest whole checkpoint where there is one; all ranks call it.
 
-    A job whose model is there is finished, and nothing is done. `report` is called once a step with the step's row
-    (records.STEP). Rank 0 also appends the row to steps.jsonl and, at the end, writes the model to `model/`.
+    A job whose model is there is finished, and nothing is done. Rank 0 appends each step's row (records.STEP) to
+    steps.jsonl and, at the end, writes the model to `model/`.
     """
     if (job.folder / "model").exists():
         return
     import deepspeed
     import torch
 
+    # DeepSpeed would compile a shared-memory kernel for half a minute, which inference alone uses.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     torch.manual_seed(job.plan.seed)
     precision = fast_number_format(job.spec.precision)
     model, tokenizer = _load(job, precision)
@@ -69,7 +70,6 @@ def train(job: TrainingJob, rank: int, report: Callable[[dict[str, float]], None
         row = _step(engine, optimizer, feed, job, step, rank)
         if rows is not None:
             rows.append(row)
-        report(row)
         last = step + 1 == job.plan.num_steps
         if (step + 1) % job.spec.checkpoint_every_steps == 0 and not last:
             save_checkpoint(engine, checkpoints, step + 1, rank, frozen_weights=frozen)
