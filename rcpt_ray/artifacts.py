@@ -85,6 +85,7 @@ class Outcome:
     tokens: Mapping[str, int] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     throughput: Mapping[str, float] = field(default_factory=dict)
+    cost: float | None = None
 
 
 def fingerprint(stage: str, version: int, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:

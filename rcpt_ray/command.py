@@ -34,7 +34,9 @@ def run_command(recipe: Recipe, until: str) -> Pipeline:
         try:
             with cluster.session():
                 builder = Builder(lambda stages: finish_all(stages, run, terminal))
-                done = build_pipeline(recipe, builder, until, lambda spec: _resolve(spec, terminal))
+                done = build_pipeline(
+                    recipe, builder, until, lambda spec, tokenizer_only: _resolve(spec, tokenizer_only, terminal)
+                )
         except UserError:
             raise
         except Exception as error:
@@ -48,10 +50,10 @@ def run_command(recipe: Recipe, until: str) -> Pipeline:
     return done
 
 
-def _resolve(spec: ModelSpec, terminal: Terminal) -> ResolvedModel:
+def _resolve(spec: ModelSpec, tokenizer_only: bool, terminal: Terminal) -> ResolvedModel:
     with terminal.bar(f"model {spec.reference}") as bar:
         bar.note("fetch, convert and check, the first time only")
-        return resolve_model(spec.reference, revision=spec.revision)
+        return resolve_model(spec.reference, revision=spec.revision, tokenizer_only=tokenizer_only)
 
 
 def _user_error(error: BaseException) -> UserError | None:

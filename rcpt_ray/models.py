@@ -61,11 +61,14 @@ _DEFINING = (
 )
 
 
-def resolve_model(reference: str, cache_dir: Path | None = None, revision: str | None = None) -> ResolvedModel:
+def resolve_model(
+    reference: str, cache_dir: Path | None = None, revision: str | None = None, tokenizer_only: bool = False
+) -> ResolvedModel:
     """Bring `reference` onto this machine's disk if it is not there yet, and say what it is.
 
     `cache_dir` is $RCPT_CACHE, else ~/.cache/rcpt_ray; models lie in its folder `models`. `revision` is a commit, tag
-    or branch of the hub; null takes the newest. Every mistake that a user can mend raises UserError.
+    or branch of the hub; null takes the newest. `tokenizer_only` needs and
+    fetches no weights. Every mistake that a user can mend raises UserError.
     """
     models = _models_folder(cache_dir or cache_folder())
     local = _local_folder(reference)
@@ -82,10 +85,10 @@ def resolve_model(reference: str, cache_dir: Path | None = None, revision: str |
         folder = _made_once(models / f"{reference}-{digest}", lambda work: make_tiny_llama(work / "model"))
         revision = f"tiny_model {digest}"
     else:
-        folder = _hub_snapshot(reference, revision, models)
+        folder = _hub_snapshot(reference, revision, models, tokenizer_only)
         revision = folder.name  # the hub's library names a snapshot's folder by its commit
-    _refuse_unfit(reference, folder)
-    return ResolvedModel(reference, str(folder), revision, _checksum(folder))
+    _refuse_unfit(reference, folder, tokenizer_only)
+    return ResolvedModel(reference, str(folder), revision, _checksum(folder, tokenizer_only))
 
 
 def _models_folder(cache: Path) -> Path:
@@ -106,17 +109,17 @@ def _local_folder(reference: str) -> Path | None:
     return path.resolve() if is_path or (path / "config.json").is_file() else None
 
 
-def _refuse_unfit(reference: str, folder: Path) -> None:
-    """Raise UserError unless `folder` holds a config, a tokenizer and all its safetensors weights."""
+def _refuse_unfit(reference: str, folder: Path, tokenizer_only: bool) -> None:
+    """Raise UserError unless `folder` holds a config, a tokenizer and, where wanted, all its safetensors weights."""
     names = {path.name for path in folder.iterdir()}
     weights = {name for name in names if name.endswith(".safetensors") and not name.startswith("adapter_")}
     index = folder / "model.safetensors.index.json"
     named = set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.is_file() else set()
     if "config.json" not in names:
         lack = "config.json is missing; give a folder that save_pretrained wrote"
-    elif not weights:
+    elif not weights and not tokenizer_only:
         lack = "safetensors weights are missing (pickle can run code and is not read); save it with save_pretrained"
-    elif missing := sorted(named - names):
+    elif (missing := sorted(named - names)) and not tokenizer_only:
         lack = f"weight files that its index names are missing, first {missing[0]}; fetch the folder again"
     elif not names.intersection(_TOKENIZERS):
         lack = f"a tokenizer is missing (one of {', '.join(_TOKENIZERS)}); save the tokenizer into the same folder"
@@ -125,9 +128,14 @@ def _refuse_unfit(reference: str, folder: Path) -> None:
     raise UserError(f"model {reference!r}: folder {folder} is not a usable model: {lack}")
 
 
-def _checksum(folder: Path) -> str:
+def _defining(tokenizer_only: bool) -> list[str]:
+    return [pattern for pattern in _DEFINING if not (tokenizer_only and "safetensors" in pattern)]
+
+
+def _checksum(folder: Path, tokenizer_only: bool) -> str:
     """Hex sha256 over names and contents of the defining files of `folder`."""
-    paths = sorted(p for p in folder.iterdir() if p.is_file() and any(fnmatch.fnmatch(p.name, d) for d in _DEFINING))
+    defining = _defining(tokenizer_only)
+    paths = sorted(p for p in folder.iterdir() if p.is_file() and any(fnmatch.fnmatch(p.name, d) for d in defining))
     return hashlib.sha256("".join(f"{path.name}\0{remembered_sha256(path)}\n" for path in paths).encode()).hexdigest()
 
 
@@ -148,7 +156,7 @@ def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _hub_snapshot(reference: str, revision: str | None, models: Path) -> Path:
+def _hub_snapshot(reference: str, revision: str | None, models: Path, tokenizer_only: bool) -> Path:
     """The folder of a hub model's snapshot; where the hub is out of reach, one that an earlier download left here."""
     import httpx2
     from huggingface_hub import HfApi, errors, snapshot_download
@@ -168,7 +176,7 @@ def _hub_snapshot(reference: str, revision: str | None, models: Path) -> Path:
                     revision=revision,
                     cache_dir=cache,
                     local_files_only=not online,
-                    allow_patterns=list(_DEFINING),
+                    allow_patterns=_defining(tokenizer_only),
                     ignore_patterns=["*/*"],
                 )
             )

@@ -27,6 +27,7 @@ from rcpt_ray.stages import (
 
 STAGES = ("corpus", "thoughts", "mixture", "training", "evaluation", "report")
 """Where a command may stop; `thoughts` holds the stages generate and select."""
+Resolve = Callable[[ModelSpec, bool], ResolvedModel]
 _FAKE_TEACHER = ResolvedModel(reference="fake engine", path="", revision="none", checksum="fake")
 
 
@@ -52,10 +53,8 @@ class Pipeline:
     teachers: dict[str, ResolvedModel] = field(default_factory=dict)
 
 
-def build_pipeline(
-    recipe: Recipe, build: Builder, until: str = "report", resolve: Callable[[ModelSpec], ResolvedModel] | None = None
-) -> Pipeline:
-    """Build the stages up to and including `until`; `resolve` brings a model onto the disk.
+def build_pipeline(recipe: Recipe, build: Builder, until: str = "report", resolve: Resolve | None = None) -> Pipeline:
+    """Build the stages up to and including `until`; `resolve` brings a model, or its tokenizer alone, onto the disk.
 
     Raises:
         UserError: an input or a model is missing; nothing has been made then.
@@ -72,16 +71,20 @@ def build_pipeline(
         for name in trained:
             if settings[name].mixture.needs_thoughts:
                 thoughts = settings[name].thoughts
-                done.teachers[name] = _FAKE_TEACHER if thoughts.engine == "fake" else resolve(thoughts.teacher)
+                done.teachers[name] = (
+                    _FAKE_TEACHER if thoughts.engine == "fake" else resolve(thoughts.teacher, thoughts.engine == "http")
+                )
     if last >= STAGES.index("mixture"):
-        done.student = resolve(recipe.student)
+        done.student = resolve(recipe.student, False)
     corpus = done.corpus = build.one(corpus_of_recipe)
     done.arms = dict.fromkeys(recipe.arms, ArmStages())
     if last >= STAGES.index("thoughts"):
         for name in trained:
             if name in done.teachers:
-                generated = build.one(generate_stage(recipe, settings[name], corpus, done.teachers[name]))
-                done.arms[name] = ArmStages(generated, build.one(select_stage(settings[name], generated)))
+                teacher = done.teachers[name]
+                generated = build.one(generate_stage(recipe, settings[name], corpus, teacher))
+                selected = build.one(select_stage(settings[name], generated, teacher))
+                done.arms[name] = ArmStages(generated, selected)
     if done.student is None:
         return done
     for name in trained:
@@ -122,8 +125,8 @@ def build_pipeline(
     return done
 
 
-def _resolve(spec: ModelSpec) -> ResolvedModel:
-    return resolve_model(spec.reference, revision=spec.revision)
+def _resolve(spec: ModelSpec, tokenizer_only: bool) -> ResolvedModel:
+    return resolve_model(spec.reference, revision=spec.revision, tokenizer_only=tokenizer_only)
 
 
 def _check_questions(recipe: Recipe) -> dict[str, str]:

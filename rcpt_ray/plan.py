@@ -19,7 +19,7 @@ from rcpt_ray.models import ResolvedModel
 from rcpt_ray.pipeline import Pipeline, build_pipeline
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.stage import Builder, Built, Stage, look_up
-from rcpt_ray.terminal import table_console
+from rcpt_ray.terminal import duration, table_console
 
 _BYTES_PER_TOKEN = 4.5
 _TOKENS_PER_WORD = 1.35
@@ -61,11 +61,11 @@ def print_plan(recipe: Recipe) -> None:
         expected = expect(built.stage, recipe, done, run)
         total += expected.seconds or 0.0
         tokens = "" if expected.tokens is None else f"{expected.tokens:,.0f}"
-        seconds = "" if expected.seconds is None else _duration(expected.seconds)
+        seconds = "" if expected.seconds is None else duration(expected.seconds)
         table.add_row(built.stage.title, fingerprint, "to do", tokens, seconds, expected.source)
     console = table_console()
     console.print(table)
-    console.print(f"about {_duration(total)} of work left" if total else "nothing is left to do", highlight=False)
+    console.print(f"about {duration(total)} of work left" if total else "nothing is left to do", highlight=False)
 
 
 def expect(stage: Stage, recipe: Recipe, done: Pipeline, run: Path) -> Expectation:
@@ -152,9 +152,3 @@ def _measured_seconds(stage: Stage, run: Path) -> float | None:
 
 def _manifests(stage: Stage, run: Path) -> list[Manifest]:
     return [manifest for folder in (run / stage.name).glob("*") if (manifest := read_manifest(folder))]
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

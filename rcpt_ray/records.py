@@ -35,6 +35,7 @@ THOUGHT: Final = pa.schema(
         ("finish_reason", pa.string()),
         ("sample_index", pa.int32()),
         ("prompt_id", pa.string()),
+        ("prompt_digest", pa.string()),
         ("model", pa.string()),
         ("model_revision", pa.string()),
         ("seed", pa.int64()),
@@ -42,6 +43,7 @@ THOUGHT: Final = pa.schema(
         ("num_text_tokens", pa.int32()),
         ("num_prompt_tokens", pa.int32()),
         ("num_thought_tokens", pa.int32()),
+        ("thought_logprob", pa.float32()),
         ("attempts", pa.int32()),
     ]
 )

@@ -202,6 +202,7 @@ def _manifest(stage: Stage, outcome: Outcome, folder: Path, seconds: float) -> M
         throughput={name: round(value, 3) for name, value in outcome.throughput.items()},
         hardware=hardware.describe(),
         versions=hardware.versions(),
+        cost=outcome.cost,
     )
 
 

@@ -20,6 +20,7 @@ from rcpt_ray.stage import Built, Stage, Together
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts import spec as thoughts_spec
 from rcpt_ray.thoughts.prompt import load_prompt
+from rcpt_ray.thoughts.select_spec import SELECT_VERSION
 from rcpt_ray.training import spec as training_spec
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def generate_stage(recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: Res
             model_path=teacher.path,
             model_revision=teacher.revision,
             prompt_id=prompt.prompt_id,
+            prompt_digest=prompt.digest,
         )
         num_documents = int(corpus.record.details["num_train"])
         return make_thoughts(generation, corpus.parts(TRAIN_PARTS), num_documents, folder, connect, bar)
@@ -82,19 +84,24 @@ def generate_stage(recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: Res
     )
 
 
-def select_stage(arm: ArmSettings, generated: Built) -> Stage:
+def select_stage(arm: ArmSettings, generated: Built, teacher: ResolvedModel) -> Stage:
     """Parts of thoughts -> the thoughts that are used."""
-    spec = arm.thoughts.select
+    spec, prompt = arm.thoughts.select, load_prompt(arm.thoughts.prompt)
 
     def make(folder: Path, bar: Bar) -> Outcome:
-        from rcpt_ray.thoughts.select import select
+        from rcpt_ray.thoughts.gates import words_of
+        from rcpt_ray.thoughts.select import Selection, select
+        from rcpt_ray.thoughts.truncate import token_ends_of, words_as_tokens
 
-        return select(generated.parts("part-*.parquet"), spec, folder)
+        ends = token_ends_of(teacher.path) if teacher.path else words_as_tokens
+        parts = generated.parts("part-*.parquet")
+        bar.total(len(parts))
+        return select(bar.over(parts), Selection(spec, ends, words_of(prompt.words)), folder)
 
     return Stage(
         "select",
         "selected thoughts",
-        thoughts_spec.SELECT_VERSION,
+        SELECT_VERSION,
         spec.defining(),
         {"thoughts": generated.digest},
         "part-*.parquet",

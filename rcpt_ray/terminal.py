@@ -8,18 +8,27 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 _LINE_EVERY_S = 15.0
+T = TypeVar("T")
 
 
 def table_console() -> Console:
     """A console for tables; wide where no terminal sets the width, so that nothing is folded in a file."""
     return Console() if sys.stdout.isatty() else Console(width=200)
+
+
+def duration(seconds: float) -> str:
+    """A time in the two units that matter, such as 3 h 20 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 class Bar:
@@ -39,6 +48,12 @@ class Bar:
         """Count finished units."""
         self._done += amount
         self._show()
+
+    def over(self, items: Iterable[T]) -> Iterator[T]:
+        """The same items, each counted as finished when the next one is asked for."""
+        for item in items:
+            yield item
+            self.advance()
 
     def note(self, note: str) -> None:
         """Say what is going on, in a few words."""

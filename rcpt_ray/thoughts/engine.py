@@ -1,56 +1,12 @@
-"""The protocol of engines, and the deterministic fake.
+"""The protocol of engines: what writes a thought, and the three ways in which it can fail.
 
-An engine completes one request at a time from many at once; it raises `RowRefused` for a request that it cannot take
-and any other exception when it is itself broken.
+An engine completes one request at a time from many at once. What it raises says who must act: `RowRefused`, this
+request alone cannot be completed; `EngineDied`, whatever was in flight must be tried again on a new engine;
+`EngineCannotStart`, the job is over.
 """
 
-import asyncio
-import hashlib
-import random
 from dataclasses import dataclass
 from typing import Protocol
-
-_FAKE_WORDS = [
-    "so",
-    "what",
-    "follows",
-    "here",
-    "is",
-    "that",
-    "I",
-    "should",
-    "check",
-    "the",
-    "claim",
-    "again",
-    "before",
-    "going",
-    "on",
-    "because",
-    "the",
-    "first",
-    "step",
-    "rests",
-    "on",
-    "a",
-    "rule",
-    "I",
-    "know",
-    "well",
-    "and",
-    "yet",
-    "hmm",
-    "the",
-    "second",
-    "needs",
-    "care",
-    "let",
-    "me",
-    "see",
-    "if",
-    "it",
-    "holds",
-]
 
 
 @dataclass(frozen=True)
@@ -72,10 +28,20 @@ class Completion:
     num_text_tokens: int
     num_prompt_tokens: int
     num_thought_tokens: int
+    thought_logprob: float | None = None
+    """Sum of the log-probabilities of the thought's tokens, in nats, where the engine gives them."""
 
 
 class RowRefused(Exception):
     """This request cannot be completed, whatever is tried; its message is the reason, in snake_case."""
+
+
+class EngineDied(Exception):
+    """The engine, or the server behind it, ended while requests were in flight."""
+
+
+class EngineCannotStart(Exception):
+    """The engine does not come up; the message is the engine's own."""
 
 
 class Engine(Protocol):
@@ -84,33 +50,11 @@ class Engine(Protocol):
     seeds_requests: bool
     """Whether each request is drawn with its own seed, not with the one seed of the engine."""
 
+    async def start(self) -> None:
+        """Bring the engine up; called before the first request, and again after EngineDied."""
+
     async def complete(self, request: Request) -> Completion:
         """Complete one request; called many times at once."""
 
     def close(self) -> None:
         """End the engine and its processes."""
-
-
-class FakeEngine:
-    """Words drawn by the request's seed, for tests of everything around an engine; tokens are words."""
-
-    seeds_requests = True
-
-    def __init__(self, max_thought_tokens: int, delay_s: float = 0.0) -> None:
-        self._max_thought_tokens, self._delay_s = max_thought_tokens, delay_s
-
-    async def complete(self, request: Request) -> Completion:
-        """Between half the limit and the limit of words; refuses an empty text."""
-        if not request.text.strip():
-            raise RowRefused("empty_text")
-        if self._delay_s:
-            await asyncio.sleep(self._delay_s)
-        digest = hashlib.sha256(f"{request.seed}/{request.doc_id}/{request.sample_index}".encode()).digest()
-        draw = random.Random(digest)
-        num_words = draw.randint(max(1, self._max_thought_tokens // 2), self._max_thought_tokens)
-        words = [draw.choice(_FAKE_WORDS) for _ in range(num_words)]
-        num_text = len(request.text.split())
-        return Completion(" ".join(words), "stop", num_text, num_text, num_words)
-
-    def close(self) -> None:
-        """Nothing to end."""

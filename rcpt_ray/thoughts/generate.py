@@ -1,31 +1,27 @@
-"""Generate thoughts, shard in, part out: everything but the engine and Ray.
+"""Rows of thoughts from requests, whatever the engine and wherever it runs.
 
-    shard (documents) -> rows (one a document and sample) -> part-<digest>.parquet -> part-<digest>.json, its receipt
-
-Invariants: a part counts only when its receipt names it, and the receipt is written after the part; a part is keyed
-by the content of its shard and by the generation (settings, teacher, prompt, seed), so a retry is harmless, a killed
-run repeats at most the shards in flight, and a finished part is taken over by any later stage that wants the same.
+One row a document and sample, in their order. A request that the engine refuses becomes a rejected row with its
+reason; an engine that dies ends all rows in flight, and nothing of them is kept.
 """
 
 import asyncio
 import hashlib
-import json
-import os
-import shutil
-import time
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from rcpt_ray.artifacts import canonical_json, write_atomic, write_table
-from rcpt_ray.records import THOUGHT
+from rcpt_ray.artifacts import canonical_json
 from rcpt_ray.thoughts.engine import Engine, Request, RowRefused
 from rcpt_ray.thoughts.spec import ThoughtsSpec
+
+Row = dict[str, Any]
+_REFUSED = dict.fromkeys(("num_text_tokens", "num_prompt_tokens", "num_thought_tokens"), 0) | {
+    "thought": "",
+    "status": "rejected",
+    "finish_reason": "refused",
+    "thought_logprob": None,
+}
 
 
 @dataclass(frozen=True)
@@ -39,126 +35,91 @@ class Generation:
     model_path: str
     model_revision: str
     prompt_id: str
+    prompt_digest: str
+
+    @cached_property
+    def common(self) -> Row:
+        """Columns that all rows share."""
+        return {
+            "prompt_id": self.prompt_id,
+            "prompt_digest": self.prompt_digest,
+            "model": self.model,
+            "model_revision": self.model_revision,
+            "sampling": canonical_json(self.spec.sampling.defining()),
+        }
 
 
 @dataclass(frozen=True)
-class Receipt:
-    """The proof of a finished part."""
+class Wanted:
+    """One thought to generate: its document, and how often it was tried by earlier commands and rejected."""
 
-    part: str
-    shard: str
-    generation: str
-    num_ok: int
-    rejected: dict[str, int]
-    num_prompt_tokens: int
-    num_thought_tokens: int
-    num_text_tokens: int
-    seconds: float
+    document: Row
+    sample_index: int
+    num_rejected: int = 0
 
 
-def shard_digest(shard: Path) -> str:
-    """16 hex digits over the ids and texts of a shard's documents."""
-    content = hashlib.sha256()
-    table = pq.read_table(shard, columns=["doc_id", "text"])
-    for doc_id, text in zip(table["doc_id"].to_pylist(), table["text"].to_pylist(), strict=True):
-        content.update(f"{len(doc_id)} {len(text)} {doc_id}{text}".encode("utf-8", "surrogatepass"))
-    return content.hexdigest()[:16]
+def wanted_of(documents: Sequence[Row], num_samples: int) -> list[Wanted]:
+    """All samples of all documents, in their order."""
+    return [Wanted(document, index) for document in documents for index in range(num_samples)]
 
 
-def request_seed(seed: int, doc_id: str, sample_index: int) -> int:
-    """The seed of one draw, below 2**31, from names alone."""
-    digest = hashlib.blake2b(f"{seed}/{doc_id}/{sample_index}".encode(), digest_size=8).digest()
+def wanted_again(rows: Sequence[Row]) -> list[Wanted]:
+    """The rejected ones among generated rows."""
+    return [Wanted(row, row["sample_index"], row["attempts"]) for row in rows if row["status"] != "ok"]
+
+
+def request_seed(seed: int, doc_id: str, sample_index: int, num_rejected: int = 0) -> int:
+    """The seed of one draw, below 2**31, from names alone; a draw that was rejected is not drawn again."""
+    name = f"{seed}/{doc_id}/{sample_index}" + (f"/{num_rejected}" if num_rejected else "")
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") % 2**31
 
 
 async def generate_rows(
-    documents: list[dict[str, Any]], engine: Engine, generation: Generation
-) -> list[dict[str, Any]]:
-    """A row for each document and sample, in their order; what the engine refuses becomes a rejected row."""
-    samples = range(generation.spec.sampling.num_samples)
-    return list(
-        await asyncio.gather(
-            *(_generate_row(document, index, engine, generation) for document in documents for index in samples)
-        )
-    )
+    wanted: Sequence[Wanted],
+    engine: Engine,
+    generation: Generation,
+    num_deaths: int = 0,
+    on_row: Callable[[Row], None] | None = None,
+) -> list[Row]:
+    """A row for each wanted thought, in order; `num_deaths` engines died of these before.
+
+    Raises:
+        EngineDied: the rows in flight are given up.
+    """
+    tasks = [asyncio.ensure_future(_generate_row(one, engine, generation, num_deaths, on_row)) for one in wanted]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def rejected_row(wanted: Wanted, generation: Generation, seed: int, attempts: int, reason: str) -> Row:
+    """The row of a thought that there is not."""
+    return _row(wanted, generation, seed, attempts) | _REFUSED | {"reason": reason}
 
 
 async def _generate_row(
-    document: dict[str, Any], sample_index: int, engine: Engine, generation: Generation
-) -> dict[str, Any]:
-    seed = request_seed(generation.seed, document["doc_id"], sample_index)
-    row = {name: document[name] for name in ("doc_id", "source", "domain", "text")} | {
-        "sample_index": sample_index,
-        "prompt_id": generation.prompt_id,
-        "model": generation.model,
-        "model_revision": generation.model_revision,
-        "seed": seed if engine.seeds_requests else generation.seed,
-        "sampling": canonical_json(generation.spec.sampling.defining()),
-        "attempts": 1,
-    }
+    wanted: Wanted, engine: Engine, generation: Generation, num_deaths: int, on_row: Callable[[Row], None] | None
+) -> Row:
+    document, attempts = wanted.document, 1 + wanted.num_rejected + num_deaths
+    drawn = request_seed(generation.seed, document["doc_id"], wanted.sample_index, wanted.num_rejected)
+    seed = drawn if engine.seeds_requests else generation.seed
     try:
-        completion = await engine.complete(Request(document["doc_id"], sample_index, document["text"], seed))
+        completion = await engine.complete(Request(document["doc_id"], wanted.sample_index, document["text"], drawn))
     except RowRefused as refusal:
-        return (
-            row
-            | {"thought": "", "status": "rejected", "reason": str(refusal), "finish_reason": "refused"}
-            | dict.fromkeys(("num_text_tokens", "num_prompt_tokens", "num_thought_tokens"), 0)
-        )
-    row |= asdict(completion)
-    empty = not completion.thought
-    return row | {"status": "rejected" if empty else "ok", "reason": "empty_thought" if empty else ""}
+        row = rejected_row(wanted, generation, seed, attempts, str(refusal))
+    else:
+        row = _row(wanted, generation, seed, attempts) | asdict(completion)
+        empty = not completion.thought
+        row |= {"status": "rejected" if empty else "ok", "reason": "empty_thought" if empty else ""}
+    if on_row is not None:
+        on_row(row)
+    return row
 
 
-async def make_part(shard: Path, digest: str, folder: Path, engine: Engine, generation: Generation) -> Receipt:
-    """Complete a shard, write its part, then its receipt."""
-    started = time.monotonic()
-    rows = await generate_rows(pq.read_table(shard).to_pylist(), engine, generation)
-    part = folder / f"part-{digest}.parquet"
-    write_table(part, pa.Table.from_pylist(rows, schema=THOUGHT))
-    receipt = Receipt(
-        part=part.name,
-        shard=digest,
-        generation=generation.key,
-        num_ok=sum(row["status"] == "ok" for row in rows),
-        rejected=dict(Counter(row["reason"] for row in rows if row["status"] != "ok")),
-        num_prompt_tokens=sum(row["num_prompt_tokens"] for row in rows),
-        num_thought_tokens=sum(row["num_thought_tokens"] for row in rows),
-        num_text_tokens=sum(row["num_text_tokens"] for row in rows),
-        seconds=time.monotonic() - started,
-    )
-    write_atomic(part.with_suffix(".json"), json.dumps(asdict(receipt)))
-    return receipt
-
-
-def read_receipts(folder: Path, generation_key: str) -> dict[str, Receipt]:
-    """Receipts of this generation whose parts are there, by shard digest."""
-    receipts = {}
-    for file in folder.glob("part-*.json"):
-        receipt = Receipt(**json.loads(file.read_text(encoding="utf-8")))
-        if receipt.generation == generation_key and (folder / receipt.part).exists():
-            receipts[receipt.shard] = receipt
-    return receipts
-
-
-def adopt_parts(folder: Path, shards: Iterable[str], generation_key: str) -> dict[str, Receipt]:
-    """Receipts that `folder` has for these shards, after taking over finished parts from the folders beside it."""
-    wanted, own = set(shards), read_receipts(folder, generation_key)
-    for sibling in sorted(folder.parent.iterdir()):
-        if sibling == folder or not sibling.is_dir():
-            continue
-        for shard, receipt in read_receipts(sibling, generation_key).items():
-            if shard in wanted and shard not in own:
-                _take_over(sibling / receipt.part, folder / receipt.part)
-                write_atomic((folder / receipt.part).with_suffix(".json"), json.dumps(asdict(receipt)))
-                own[shard] = receipt
-    return {shard: receipt for shard, receipt in own.items() if shard in wanted}
-
-
-def _take_over(source: Path, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
+def _row(wanted: Wanted, generation: Generation, seed: int, attempts: int) -> Row:
+    columns = {name: wanted.document[name] for name in ("doc_id", "source", "domain", "text")}
+    return columns | generation.common | {"sample_index": wanted.sample_index, "seed": seed, "attempts": attempts}

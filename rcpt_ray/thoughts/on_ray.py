@@ -1,35 +1,49 @@
 """Generate thoughts on Ray Data: a pool of engine actors turns shards into parts; receipts return to the driver.
 
 The driver sends paths and gets receipts, so its memory stays flat. Each actor works on several shards at once, which
-hides the tail of a shard; the pool grows to `max_engines` while shards wait.
+hides the tail of a shard. The whole pool is asked for at the start, so that machines come up together; it shrinks to
+`min_engines` as shards run out. An actor that dies is started again by Ray and gets its shards again.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from rcpt_ray.thoughts.engine import Engine, FakeEngine
-from rcpt_ray.thoughts.generate import Generation, Receipt, make_part
+from rcpt_ray.errors import UserError
+from rcpt_ray.thoughts.engine import Engine, EngineCannotStart
+from rcpt_ray.thoughts.generate import Generation
+from rcpt_ray.thoughts.meter import Meter
+from rcpt_ray.thoughts.parts import Receipt
+from rcpt_ray.thoughts.work import EngineWork, Shard
+
+_NO_PROGRESS_S = 6 * 3600
 
 
 def generate_on_ray(
-    shards: dict[str, Path], folder: Path, generation: Generation, on_receipt: Callable[[Receipt], None]
+    shards: Sequence[Shard],
+    folder: Path,
+    generation: Generation,
+    session: str,
+    on_receipt: Callable[[Receipt], None],
 ) -> None:
-    """Make a part for each shard (digest -> file) in `folder`; `on_receipt` hears of each as it is finished."""
+    """Make a part for each shard in `folder`; `on_receipt` hears of each as it is finished.
+
+    Raises:
+        UserError: the engine cannot start.
+    """
     pool = generation.spec.pool
-    dataset = ray.data.from_items(
-        [{"digest": digest, "shard": str(path)} for digest, path in shards.items()], override_num_blocks=len(shards)
-    ).map_batches(
+    num_engines = min(pool.max_engines, len(shards))
+    dataset = ray.data.from_items([asdict(shard) for shard in shards], override_num_blocks=len(shards)).map_batches(
         EngineActor,
-        fn_constructor_kwargs={"folder": str(folder), "generation": generation},
+        fn_constructor_kwargs={"folder": str(folder), "generation": generation, "session": session},
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(
-            min_size=min(pool.min_engines, len(shards)),
-            max_size=min(pool.max_engines, len(shards)),
-            initial_size=min(pool.max_engines, len(shards)),
+            min_size=min(pool.min_engines, num_engines),
+            max_size=num_engines,
+            initial_size=num_engines,
             max_tasks_in_flight_per_actor=2 * pool.shards_in_flight,
             max_concurrent_calls_per_actor=pool.shards_in_flight,
         ),
@@ -37,29 +51,46 @@ def generate_on_ray(
         num_gpus=pool.gpus_per_engine or None,
     )
     for row in dataset.iter_rows():
-        on_receipt(Receipt(**row["receipt"]))
+        on_receipt(Receipt.from_json(row["receipt"]))
 
 
 class EngineActor:
     """One engine of the pool."""
 
-    def __init__(self, folder: str, generation: Generation) -> None:
-        self._folder, self._generation = Path(folder), generation
-        self._engine: Engine
-        match generation.spec.engine:
-            case "fake":
-                self._engine = FakeEngine(generation.spec.sampling.max_thought_tokens, generation.spec.fake_delay_s)
-            case "vllm":
-                from rcpt_ray.thoughts.vllm_engine import VllmEngine
-
-                self._engine = VllmEngine(generation.model_path, generation.spec, generation.seed)
+    def __init__(self, folder: str, generation: Generation, session: str) -> None:
+        self._engine = make_engine(generation)
+        self._meter = Meter(Path(folder), session)
+        self._work = EngineWork(self._engine, generation, Path(folder), session, self._meter)
+        self._kind = generation.spec.engine
 
     async def __call__(self, batch: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """Turn the one shard of the batch into a part; yields its receipt."""
-        (digest,), (shard,) = batch["digest"], batch["shard"]
-        receipt = await make_part(Path(shard), str(digest), self._folder, self._engine, self._generation)
-        yield {"receipt": [asdict(receipt)]}
+        (shard,) = (Shard(**dict(zip(batch, values, strict=True))) for values in zip(*batch.values(), strict=True))
+        try:
+            receipt = await self._work.make_part(shard)
+        except EngineCannotStart as error:
+            raise UserError(f"thoughts.engine={self._kind} cannot start: {error}") from None
+        yield {"receipt": [receipt.to_json()]}
 
     def __del__(self) -> None:
-        if hasattr(self, "_engine"):
+        if hasattr(self, "_work"):
+            self._meter.say("ended")
             self._engine.close()
+
+
+def make_engine(generation: Generation) -> Engine:
+    """The engine that a recipe names, not started yet."""
+    spec = generation.spec
+    match spec.engine:
+        case "fake":
+            from rcpt_ray.thoughts.fake_engine import FakeEngine
+
+            return FakeEngine(spec.sampling.max_thought_tokens, spec.fake)
+        case "vllm":
+            from rcpt_ray.thoughts.vllm_engine import VllmEngine
+
+            return VllmEngine(generation.model_path, spec, generation.seed)
+        case "http":
+            from rcpt_ray.thoughts.http_engine import HttpEngine
+
+            return HttpEngine(generation.model_path, generation.model, spec)

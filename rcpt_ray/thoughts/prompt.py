@@ -1,8 +1,9 @@
 """Prompts as files, and their tokens: the document's text never becomes a control token.
 
-A prompt is a YAML file with a system and a user part; `{text}` stands for the document, `{words}` for the length asked
-for. The parts of the chat template are tokenized with special tokens, the document without: a document that holds
-`<|im_end|>` holds those characters and cannot end its own turn.
+A prompt is a YAML file with a system and a user part, and examples; `{text}` stands for the document, `{words}` for the
+length asked for. A model with a chat template gets system and user; a base model gets the examples, then the document,
+and stops where a next example would begin. The parts of the prompt are tokenized with special tokens, the document
+without: a document that holds `<|im_end|>` holds those characters and cannot end its own turn.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import yaml
 from rcpt_ray.errors import UserError
 
 _MARK = "\ue000document\ue000"
+_BORDER = "\n\n#####\n\n"
 
 
 class Tokenizer(Protocol):
@@ -33,11 +35,18 @@ class Prompt:
     name: str
     system: str
     user: str
+    examples: tuple[tuple[str, str], ...] = ()
+    """Pairs of a text and its thought, for base models."""
+
+    @property
+    def words(self) -> str:
+        """All that the prompt says by itself."""
+        return "\x1f".join([self.system, self.user, *(part for example in self.examples for part in example)])
 
     @property
     def digest(self) -> str:
         """sha256 of the prompt's words."""
-        return hashlib.sha256(f"{self.system}\x1f{self.user}".encode()).hexdigest()
+        return hashlib.sha256(self.words.encode()).hexdigest()
 
     @property
     def prompt_id(self) -> str:
@@ -61,30 +70,48 @@ def load_prompt(name: str) -> Prompt:
         names = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
         raise UserError(f"thoughts.prompt={name} does not exist; choose one of {', '.join(names)}")
     parts = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return Prompt(name, parts["system"].strip(), parts["user"].strip())
+    examples = tuple((example["text"].strip(), example["thought"].strip()) for example in parts.get("examples", ()))
+    return Prompt(name, parts["system"].strip(), parts["user"].strip(), examples)
 
 
-def tokenize_prompt(prompt: Prompt, text: str, num_words: int, tokenizer: Tokenizer) -> PromptTokens:
-    """Tokens of the prompt around a document; a model without chat template gets the two parts as plain text."""
-    user = prompt.user.replace("{words}", str(num_words)).replace("{text}", _MARK)
-    whole = _whole_prompt(prompt.system, user, tokenizer)
-    before, mark, after = whole.partition(_MARK)
-    assert mark, "the chat template lost the document"
+class PromptFrame:
+    """A prompt's tokens before and after the document, made once for all documents."""
 
-    def encode(part: str, *, control: bool) -> list[int]:
-        return list(tokenizer(part, add_special_tokens=False, split_special_tokens=not control)["input_ids"])
+    def __init__(self, prompt: Prompt, num_words: int, tokenizer: Tokenizer) -> None:
+        whole = _whole_prompt(prompt, num_words, tokenizer)
+        before, mark, after = whole.partition(_MARK)
+        assert mark, "the chat template lost the document"
+        self._tokenizer = tokenizer
+        self._before, self._after = self._encode(before, control=True), self._encode(after, control=True)
+        self.stop: tuple[str, ...] = () if tokenizer.chat_template else (_BORDER.strip(),)
+        """What ends a thought besides the model's own end."""
 
-    text_ids = encode(text, control=False)
-    return PromptTokens(encode(before, control=True) + text_ids + encode(after, control=True), len(text_ids))
+    def around(self, text: str) -> PromptTokens:
+        """The prompt's tokens with a document in it."""
+        text_ids = self._encode(text, control=False)
+        return PromptTokens([*self._before, *text_ids, *self._after], len(text_ids))
+
+    def _encode(self, part: str, *, control: bool) -> list[int]:
+        return list(self._tokenizer(part, add_special_tokens=False, split_special_tokens=not control)["input_ids"])
 
 
-def _whole_prompt(system: str, user: str, tokenizer: Tokenizer) -> str:
+def chat_turns(prompt: Prompt, text: str, num_words: int) -> list[dict[str, str]]:
+    """The prompt around a document as turns of a chat."""
+    user = prompt.user.replace("{words}", str(num_words)).replace("{text}", text)
+    return [{"role": "system", "content": prompt.system}, {"role": "user", "content": user}]
+
+
+def _whole_prompt(prompt: Prompt, num_words: int, tokenizer: Tokenizer) -> str:
     """The prompt's characters; a template without a system role (Gemma 2) gets both parts in the user's turn."""
     from jinja2 import TemplateError
 
+    turns = chat_turns(prompt, _MARK, num_words)
+    system, user = (turn["content"] for turn in turns)
     if not tokenizer.chat_template:
-        return f"{system}\n\n{user}\n\nInner monologue:\n"
-    turns = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        if not prompt.examples:
+            return f"{system}\n\n{user}\n\nThoughts:\n"
+        shown = [f"Text:\n{text}\n\nThoughts:\n{thought}" for text, thought in (*prompt.examples, (_MARK, ""))]
+        return _BORDER.join([system, *shown])
     try:
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     except TemplateError:

@@ -1,10 +1,11 @@
-"""Select thoughts: gates and the choice among samples, without an engine.
+"""Select thoughts: reasoning span, truncation, gates, scores and the choice among samples, without an engine.
 
-Of each document's samples the first that passes every gate is kept; the others stay as rejected rows with their
-reason. in = ok + rejected in (doc_id, sample_index).
+Of each document's samples that pass every gate one is kept; the others stay as rejected rows with their reason.
+in = ok + rejected in (doc_id, sample_index).
 """
 
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,45 +14,94 @@ import pyarrow.parquet as pq
 
 from rcpt_ray.artifacts import Counts, Outcome, write_table
 from rcpt_ray.records import THOUGHT
-from rcpt_ray.thoughts.spec import SelectSpec
+from rcpt_ray.thoughts.gates import gate_that_refuses
+from rcpt_ray.thoughts.select_spec import SelectSpec
+from rcpt_ray.thoughts.truncate import TokenEnds, reasoning_span, truncate
+
+Row = dict[str, Any]
+Scores = Mapping[tuple[str, int], Mapping[str, float | None]]
+"""(doc_id, sample_index) -> gain_bits, critic."""
+_NO_SCORES: Mapping[str, float | None] = {}
 
 
-def reason_to_reject(row: dict[str, Any], spec: SelectSpec) -> str | None:
-    """Why a generated thought is not used, None if it passes every gate."""
-    if row["status"] != "ok":
-        return str(row["reason"])
-    if row["num_thought_tokens"] < spec.min_thought_tokens:
-        return "too_short"
-    if spec.cut_off == "reject" and row["finish_reason"] == "length":
-        return "cut_off"
-    return None
+class Selection:
+    """Decides what becomes of generated rows."""
+
+    def __init__(
+        self, spec: SelectSpec, ends: TokenEnds, prompt_words: Sequence[str] = (), scores: Scores | None = None
+    ) -> None:
+        self._spec, self._ends, self._prompt_words, self._scores = spec, ends, prompt_words, scores or {}
+
+    def rows(self, rows: Iterable[Row]) -> list[Row]:
+        """The same rows with their final text and status; at most one ok for each document."""
+        judged = [self._judged(row) for row in rows]
+        best: dict[str, tuple[float, int]] = {}
+        for place, (row, reason) in enumerate(judged):
+            if reason is None:
+                rank = (self._value(row), -place)
+                best[row["doc_id"]] = max(best.get(row["doc_id"], rank), rank)
+        chosen = {-place for _, place in best.values()}
+        return list(self._with_status(judged, chosen))
+
+    def _judged(self, row: Row) -> tuple[Row, str | None]:
+        """The row with its thought as it would be used, and why it is not used."""
+        if row["status"] != "ok":
+            return row, str(row["reason"])
+        spec, tokens = self._spec, row["num_thought_tokens"]
+        logprob = row["thought_logprob"]
+        row = row | {"logprob_per_token": None if logprob is None or not tokens else logprob / tokens}
+        freed = reasoning_span(row["thought"], spec.reasoning_span)
+        if freed is None:
+            return row, "unclosed_reasoning"
+        trims = spec.cut_off == "trim" and row["finish_reason"] == "length"
+        if freed != row["thought"] or trims or (spec.max_thought_tokens or tokens) < tokens:
+            cut = truncate(freed, spec.max_thought_tokens, self._ends, whole_sentences=trims)
+            row |= {"thought": cut.text, "num_thought_tokens": cut.num_tokens, "thought_logprob": None}
+        return row, gate_that_refuses(row, spec, self._prompt_words) or self._refused_by_score(row)
+
+    def _refused_by_score(self, row: Row) -> str | None:
+        spec, scores = self._spec, self._scores_of(row)
+        gain, critic = scores.get("gain_bits"), scores.get("critic")
+        if spec.min_gain_bits is not None and (gain is None or gain < spec.min_gain_bits):
+            return "no_gain"
+        if spec.min_critic_score is not None and (critic is None or critic < spec.min_critic_score):
+            return "poor"
+        return None
+
+    def _value(self, row: Row) -> float:
+        """What a sample is chosen by; the first of the best wins."""
+        value: float | None = 0.0
+        match self._spec.choose:
+            case "logprob":
+                value = row["logprob_per_token"]
+            case "gain":
+                value = self._scores_of(row).get("gain_bits")
+            case "critic":
+                value = self._scores_of(row).get("critic")
+        return float("-inf") if value is None else value
+
+    def _scores_of(self, row: Row) -> Mapping[str, float | None]:
+        return self._scores.get((row["doc_id"], row["sample_index"]), _NO_SCORES)
+
+    @staticmethod
+    def _with_status(judged: Sequence[tuple[Row, str | None]], chosen: set[int]) -> Iterator[Row]:
+        for place, (row, refused) in enumerate(judged):
+            reason = refused or ("" if place in chosen else "not_chosen")
+            row = {name: value for name, value in row.items() if name != "logprob_per_token"}
+            yield row | {"status": "rejected" if reason else "ok", "reason": reason}
 
 
-def select_rows(rows: list[dict[str, Any]], spec: SelectSpec) -> list[dict[str, Any]]:
-    """The same rows with their final status; at most one ok for each document."""
-    selected, have = [], set[str]()
-    for row in rows:
-        reason = reason_to_reject(row, spec) or ("not_chosen" if row["doc_id"] in have else None)
-        if reason is None:
-            have.add(row["doc_id"])
-        selected.append(row | {"status": "rejected" if reason else "ok", "reason": reason or ""})
-    return selected
-
-
-def select(parts: list[Path], spec: SelectSpec, folder: Path) -> Outcome:
+def select(parts: Iterable[Path], selection: Selection, folder: Path) -> Outcome:
     """Write the selected rows of each generated part under the same name into `folder`."""
     for stale in folder.glob("part-*.parquet"):
         stale.unlink()
     counts: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
     for part in parts:
-        rows = select_rows(pq.read_table(part).to_pylist(), spec)
+        rows = selection.rows(pq.read_table(part).to_pylist())
         counts.update(row["reason"] or "ok" for row in rows)
         for row in rows:
             tokens["thought" if row["status"] == "ok" else "thought_rejected"] += row["num_thought_tokens"]
         write_table(folder / part.name, pa.Table.from_pylist(rows, schema=THOUGHT))
     num_ok = counts.pop("ok", 0)
-    return Outcome(
-        counts=Counts.of("doc_id with sample_index", num_ok, counts),
-        tokens=dict(tokens),
-    )
+    return Outcome(counts=Counts.of("doc_id with sample_index", num_ok, counts), tokens=dict(tokens))

@@ -1,13 +1,13 @@
-"""Settings of the two thought stages: generate, which pays for tokens, and select, which does not."""
+"""Settings of the generate stage, which pays for tokens. Those of select, which does not, are in select_spec.py."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from rcpt_ray.settings import NOT_IN_FINGERPRINT, ModelSpec, PositiveInt, Settings, Share
+from rcpt_ray.thoughts.select_spec import SelectSpec
 
-GENERATE_VERSION = 1
-SELECT_VERSION = 1
+GENERATE_VERSION = 2
 _ARGS_OF_RESULTS = {
     "model",
     "tokenizer",
@@ -36,12 +36,12 @@ class SamplingSpec(Settings):
 
 
 class PoolSpec(Settings):
-    """The pool of engine actors: where thoughts are made, never what they are."""
+    """The pool of engine actors: where thoughts are made and what an hour of it costs, never what they are."""
 
     min_engines: PositiveInt = 1
     """Engines that are always up while the stage runs."""
     max_engines: PositiveInt = 1
-    """Engines at most; the pool grows while shards wait."""
+    """Engines at most; all are asked for at the start, so that machines come up together."""
     cpus_per_engine: float = Field(default=1.0, ge=0.0)
     """CPUs that Ray reserves for an engine."""
     gpus_per_engine: float = Field(default=0.0, ge=0.0)
@@ -50,30 +50,59 @@ class PoolSpec(Settings):
     """Shards that an engine works on at once, so that it never drains between shards."""
     engine_args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of vLLM's AsyncEngineArgs that change its speed or memory alone, passed through."""
+    price_per_engine_hour: float | None = Field(default=None, ge=0.0)
+    """What an hour of one engine costs, with its GPUs, in any currency; null reports no cost."""
 
     @model_validator(mode="after")
     def _args_are_of_speed(self) -> "PoolSpec":
         for name in sorted(_ARGS_OF_RESULTS & self.engine_args.keys()):
             raise ValueError(f"engine_args.{name} changes what is written; set it in thoughts or thoughts.engine_args")
+        if self.min_engines > self.max_engines:
+            raise ValueError(f"min_engines={self.min_engines} must not be above max_engines={self.max_engines}")
         return self
 
 
-class SelectSpec(Settings):
-    """Which thoughts are kept; changing this never calls an engine."""
+class HttpSpec(Settings):
+    """An OpenAI-compatible server, such as `vllm serve`: where it is and what it charges, never what it writes."""
 
-    min_thought_tokens: int = Field(default=16, ge=0)
-    """Thoughts with fewer tokens are rejected as too_short."""
-    cut_off: Literal["keep", "reject"] = "keep"
-    """What becomes of a thought that ended at the hard limit instead of by itself."""
+    url: str = Field(default="http://127.0.0.1:8000/v1", pattern=r"^https?://\S+$")
+    """The server's base address, with /v1."""
+    model: str | None = None
+    """The model's name at the server; null takes the teacher's reference."""
+    api_key_variable: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key; the key itself never stands in a recipe."""
+    requests_in_flight: PositiveInt = 64
+    """Requests that one engine actor has open at once."""
+    patience_s: float = Field(default=600.0, gt=0.0)
+    """Seconds to wait for a server that does not answer, before the job fails."""
+    timeout_s: float = Field(default=600.0, gt=0.0)
+    """Seconds that one request may take."""
+    price_per_million_prompt_tokens: float | None = Field(default=None, ge=0.0)
+    """What the server charges for prompts, in any currency."""
+    price_per_million_thought_tokens: float | None = Field(default=None, ge=0.0)
+    """What the server charges for what it writes."""
+
+
+class FakeSpec(Settings):
+    """The fake engine's behaviour, for tests of everything around an engine."""
+
+    delay_s: float = Field(default=0.0, ge=0.0)
+    """Seconds that a thought takes."""
+    exit_on: str | None = None
+    """A document with these characters ends the engine's whole process."""
+    die_on: str | None = None
+    """A document with these characters ends the engine, not its process."""
+    cannot_start: str | None = None
+    """The engine does not come up, with this message."""
 
 
 class ThoughtsSpec(Settings):
     """Who writes the thoughts, from which prompt, how, and which of them are kept."""
 
-    engine: Literal["vllm", "fake"] = "vllm"
-    """vllm runs the teacher; fake writes deterministic words without a model, for tests of the pipeline alone."""
+    engine: Literal["vllm", "http", "fake"] = "vllm"
+    """vllm runs the teacher; http asks a server that runs it; fake writes deterministic words without a model."""
     teacher: ModelSpec
-    """The model that writes the thoughts."""
+    """The model that writes the thoughts; with http, its tokenizer alone is fetched."""
     prompt: str = Field(default="expert", pattern=r"^[a-z][a-z0-9_]*$")
     """The prompt file in rcpt_ray/thoughts/prompts that is used."""
     asked_words: PositiveInt = 150
@@ -86,11 +115,15 @@ class ThoughtsSpec(Settings):
     """Context of the engine; null takes the model's own. Longer prompts become rejected rows."""
     sampling: SamplingSpec = SamplingSpec()
     """How thoughts are sampled."""
-    fake_delay_s: Annotated[float, Field(ge=0.0), NOT_IN_FINGERPRINT] = 0.0
-    """Seconds that the fake engine takes for a thought."""
+    keep_logprobs: bool = True
+    """Keep the log-probability of each thought under the teacher."""
     max_rejected_share: Annotated[Share, NOT_IN_FINGERPRINT] = 0.5
-    """The stage fails when more than this share of the thoughts was rejected by the engine."""
+    """The stage fails as soon as more than this share of at least 200 thoughts, or of all, was rejected."""
     pool: Annotated[PoolSpec, NOT_IN_FINGERPRINT] = PoolSpec()
     """The pool of engines."""
+    http: Annotated[HttpSpec, NOT_IN_FINGERPRINT] = HttpSpec()
+    """The server of the http engine."""
+    fake: Annotated[FakeSpec, NOT_IN_FINGERPRINT] = FakeSpec()
+    """The fake engine."""
     select: Annotated[SelectSpec, NOT_IN_FINGERPRINT] = SelectSpec()
     """Settings of the select stage, which has a fingerprint of its own."""

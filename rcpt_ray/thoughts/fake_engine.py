@@ -1,0 +1,56 @@
+"""The deterministic fake: words drawn by the request's seed, for everything around an engine.
+
+Tokens are words. Price: about ten microseconds a thought, so that a benchmark with it measures the pipeline alone.
+"""
+
+import asyncio
+import hashlib
+import os
+
+from rcpt_ray.thoughts.engine import Completion, EngineCannotStart, EngineDied, Request, RowRefused
+from rcpt_ray.thoughts.spec import FakeSpec
+
+_SAID = (
+    "so what follows here is that I should check the claim again before going on because the first step rests on a "
+    "rule I know well and yet hmm the second needs care let me see if it holds"
+)
+_NUM_STARTS = 4096
+
+
+class FakeEngine:
+    """Between half the limit and the limit of words, the same for the same request; refuses an empty text."""
+
+    seeds_requests = True
+
+    def __init__(self, max_thought_tokens: int, spec: FakeSpec | None = None) -> None:
+        self._max_thought_tokens, self._spec = max_thought_tokens, spec or FakeSpec()
+        # One long draw of words; a thought is a piece of it that begins where its request's hash says.
+        draw = hashlib.shake_256(b"words").digest(_NUM_STARTS + max_thought_tokens)
+        words = _SAID.split()
+        self._words = [words[byte % len(words)] for byte in draw]
+
+    async def start(self) -> None:
+        """Ready at once, unless it is to fail."""
+        if self._spec.cannot_start:
+            raise EngineCannotStart(self._spec.cannot_start)
+
+    async def complete(self, request: Request) -> Completion:
+        """Complete one request; `spec.exit_on` and `spec.die_on` end the process and the engine."""
+        if not request.text.strip():
+            raise RowRefused("empty_text")
+        if self._spec.exit_on and self._spec.exit_on in request.text:
+            os._exit(1)
+        if self._spec.die_on and self._spec.die_on in request.text:
+            raise EngineDied(self._spec.die_on)
+        if self._spec.delay_s:
+            await asyncio.sleep(self._spec.delay_s)
+        name = f"{request.seed}/{request.doc_id}/{request.sample_index}"
+        number = int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+        start, least = number % _NUM_STARTS, max(1, self._max_thought_tokens // 2)
+        num_words = least + number // _NUM_STARTS % (self._max_thought_tokens - least + 1)
+        num_text = request.text.count(" ") + 1
+        thought = " ".join(self._words[start : start + num_words])
+        return Completion(thought, "stop", num_text, num_text, num_words, thought_logprob=-float(num_words))
+
+    def close(self) -> None:
+        """Nothing to end."""

@@ -1,0 +1,131 @@
+"""An OpenAI-compatible server as the engine, such as `vllm serve`: prompts go as token ids to /v1/completions.
+
+Token ids, made here with the teacher's own tokenizer, keep a document from ending its own turn, whatever the server
+does with text. Invariants: a request that the server loses is asked again until `patience_s` have passed without any
+server, so a server that is restarted loses nothing; what the server refuses (4xx) is a rejected row.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from typing import Any
+
+from rcpt_ray.mixture.tokenize import load_tokenizer
+from rcpt_ray.thoughts.engine import Completion, EngineCannotStart, EngineDied, Request, RowRefused
+from rcpt_ray.thoughts.prompt import PromptFrame, load_prompt
+from rcpt_ray.thoughts.spec import ThoughtsSpec
+
+_RETRY_S = 1.0
+_MAX_LOSSES = 3
+
+
+class HttpEngine:
+    """A teacher behind HTTP."""
+
+    seeds_requests = True
+
+    def __init__(self, tokenizer_path: str, reference: str, spec: ThoughtsSpec) -> None:
+        from openai import AsyncOpenAI
+
+        http = spec.http
+        self._spec, self._model = spec, http.model or reference
+        self._client = AsyncOpenAI(
+            base_url=http.url,
+            api_key=os.environ.get(http.api_key_variable, "none"),
+            timeout=http.timeout_s,
+            max_retries=0,
+        )
+        tokenizer: Any = load_tokenizer(tokenizer_path)
+        self._frame = PromptFrame(load_prompt(spec.prompt), spec.asked_words, tokenizer)
+        self._open, self._waiting = asyncio.Semaphore(http.requests_in_flight), asyncio.Lock()
+
+    async def start(self) -> None:
+        """Wait until the server answers and knows the model."""
+        from openai import APIConnectionError, APIStatusError, AuthenticationError, InternalServerError
+
+        http, until_s, why = self._spec.http, time.monotonic() + self._spec.http.patience_s, ""
+        while time.monotonic() < until_s:
+            try:
+                names = [model.id async for model in self._client.models.list()]
+            except AuthenticationError:
+                raise EngineCannotStart(f"{http.url} refuses the key in ${http.api_key_variable}; set it") from None
+            except (APIConnectionError, InternalServerError) as error:
+                why = f"{type(error).__name__}: {error.__cause__ or error}"
+                await asyncio.sleep(_RETRY_S)
+                continue
+            except APIStatusError as error:
+                raise EngineCannotStart(f"{http.url}/models answers {error.status_code}; correct the url") from None
+            if self._model not in names:
+                raise EngineCannotStart(
+                    f"{http.url} serves {', '.join(names) or 'no model'}, not {self._model}; set thoughts.http.model"
+                )
+            return
+        raise EngineCannotStart(f"{http.url} did not answer within patience_s={http.patience_s:g} ({why}); start it")
+
+    async def complete(self, request: Request) -> Completion:
+        """One thought; a lost connection is answered by waiting for the server and asking again."""
+        from openai import APIConnectionError, InternalServerError, RateLimitError
+
+        num_losses, until_s = 0, time.monotonic() + self._spec.http.patience_s
+        async with self._open:
+            while True:
+                try:
+                    return await self._ask(request)
+                except RateLimitError as error:
+                    if time.monotonic() > until_s:
+                        raise EngineCannotStart(f"{self._spec.http.url} is too busy: {error}") from None
+                    await asyncio.sleep(_RETRY_S)
+                except (APIConnectionError, InternalServerError) as error:
+                    num_losses += 1
+                    logging.getLogger(__name__).warning("%s for %s", type(error).__name__, request.doc_id)
+                    if num_losses == _MAX_LOSSES:
+                        raise EngineDied(f"the server was lost {num_losses} times with this request") from None
+                    await asyncio.sleep(_RETRY_S)
+                    async with self._waiting:
+                        await self.start()
+
+    async def _ask(self, request: Request) -> Completion:
+        from openai import APIStatusError, InternalServerError, RateLimitError
+
+        limit = self._spec.max_model_tokens
+        if limit is not None and len(request.text) > 16 * limit:
+            raise RowRefused("too_long_for_model")
+        prompt, sampling = self._frame.around(request.text), self._spec.sampling
+        if limit is not None and len(prompt.token_ids) + sampling.max_thought_tokens > limit:
+            raise RowRefused("too_long_for_model")
+        try:
+            answer = await self._client.completions.create(
+                model=self._model,
+                prompt=prompt.token_ids,
+                max_tokens=sampling.max_thought_tokens,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                seed=request.seed,
+                stop=list(self._frame.stop) or None,
+                logprobs=0 if self._spec.keep_logprobs else None,
+                # Beyond the standard, and known to vLLM; sent only where it asks for something.
+                extra_body={"repetition_penalty": sampling.repetition_penalty}
+                if sampling.repetition_penalty != 1.0
+                else None,
+            )
+        except (InternalServerError, RateLimitError):
+            raise
+        except APIStatusError as error:
+            said = str(error)
+            logging.getLogger(__name__).warning("request %s refused: %s", request.doc_id, said)
+            too_long = error.status_code == 400 and "context" in said
+            raise RowRefused("too_long_for_model" if too_long else "engine_refused") from None
+        (choice,), usage = answer.choices, answer.usage
+        logprobs = choice.logprobs.token_logprobs if choice.logprobs else None
+        return Completion(
+            thought=choice.text.strip(),
+            finish_reason=choice.finish_reason or "unknown",
+            num_text_tokens=prompt.num_text_tokens,
+            num_prompt_tokens=len(prompt.token_ids),
+            num_thought_tokens=usage.completion_tokens if usage else 0,
+            thought_logprob=sum(value for value in logprobs if value is not None) if logprobs else None,
+        )
+
+    def close(self) -> None:
+        """The server is not ours to end."""

@@ -1,0 +1,162 @@
+"""Parts and receipts: a shard's rows on disk, and the proof that they are whole.
+
+    part-<shard>.parquet       rows (records.THOUGHT); -r1, -r2 .. after rejected rows were tried again
+    part-<shard>.json          the receipt, written after the part that it names
+
+Invariants: a part counts only when its receipt names it; both are keyed by the content of the shard and by the
+generation (settings, teacher, prompt, seed), so a retry is harmless and a finished part is taken over by any later
+stage that wants the same.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rcpt_ray.artifacts import write_atomic, write_table
+from rcpt_ray.records import THOUGHT
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What the rows of one source came to."""
+
+    source: str
+    domain: str
+    num_ok: int
+    rejected: dict[str, int]
+    num_text_tokens: int
+    num_prompt_tokens: int
+    num_thought_tokens: int
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The proof of a finished part."""
+
+    part: str
+    shard: str
+    generation: str
+    round: int
+    """How often the rejected rows of all shards had been tried again when this part was made."""
+    tallies: tuple[Tally, ...]
+    seconds: float
+
+    @property
+    def num_ok(self) -> int:
+        """Rows with a thought."""
+        return sum(tally.num_ok for tally in self.tallies)
+
+    @property
+    def rejected(self) -> Counter[str]:
+        """Rejected rows by reason."""
+        return sum((Counter(tally.rejected) for tally in self.tallies), Counter())
+
+    @property
+    def num_rows(self) -> int:
+        """All rows of the part."""
+        return self.num_ok + self.rejected.total()
+
+    def to_json(self) -> str:
+        """As it is written."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Receipt":
+        """As it was written."""
+        values: dict[str, Any] = json.loads(text)
+        return cls(**values | {"tallies": tuple(Tally(**tally) for tally in values["tallies"])})
+
+
+def shard_digest(shard: Path) -> str:
+    """16 hex digits over the ids and texts of a shard's documents."""
+    content = hashlib.sha256()
+    table = pq.read_table(shard, columns=["doc_id", "text"])
+    for doc_id, text in zip(table["doc_id"].to_pylist(), table["text"].to_pylist(), strict=True):
+        content.update(f"{len(doc_id)} {len(text)} {doc_id}{text}".encode("utf-8", "surrogatepass"))
+    return content.hexdigest()[:16]
+
+
+def write_part(
+    folder: Path, shard: str, generation_key: str, round_: int, rows: Sequence[dict[str, Any]], seconds: float
+) -> Receipt:
+    """Write a shard's rows, then their receipt."""
+    part = folder / (f"part-{shard}-r{round_}.parquet" if round_ else f"part-{shard}.parquet")
+    write_table(part, pa.Table.from_pylist(list(rows), schema=THOUGHT))
+    receipt = Receipt(part.name, shard, generation_key, round_, tally_rows(rows), round(seconds, 3))
+    write_atomic(_receipt_file(folder, shard), receipt.to_json())
+    return receipt
+
+
+def tally_rows(rows: Iterable[dict[str, Any]]) -> tuple[Tally, ...]:
+    """Counts and tokens by source and domain."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["source"], row["domain"]), []).append(row)
+    return tuple(
+        Tally(
+            source,
+            domain,
+            sum(row["status"] == "ok" for row in group),
+            dict(Counter(row["reason"] for row in group if row["status"] != "ok")),
+            sum(row["num_text_tokens"] for row in group),
+            sum(row["num_prompt_tokens"] for row in group),
+            sum(row["num_thought_tokens"] for row in group),
+        )
+        for (source, domain), group in sorted(groups.items())
+    )
+
+
+def read_receipts(folder: Path, generation_key: str) -> dict[str, Receipt]:
+    """Receipts of this generation whose parts are there, by shard digest."""
+    receipts, present = {}, set(os.listdir(folder)) if folder.is_dir() else set()
+    for name in present:
+        if name.startswith("part-") and name.endswith(".json"):
+            receipt = Receipt.from_json((folder / name).read_text(encoding="utf-8"))
+            if receipt.generation == generation_key and receipt.part in present:
+                receipts[receipt.shard] = receipt
+    return receipts
+
+
+def adopt_parts(folder: Path, shards: Iterable[str], generation_key: str) -> dict[str, Receipt]:
+    """Receipts that `folder` has for these shards, after taking over finished parts from the folders beside it."""
+    wanted, own = set(shards), read_receipts(folder, generation_key)
+    for sibling in sorted(folder.parent.iterdir()):
+        if sibling == folder or wanted <= own.keys() or not sibling.is_dir():
+            continue
+        for shard, receipt in read_receipts(sibling, generation_key).items():
+            if shard in wanted and shard not in own:
+                _take_over(sibling / receipt.part, folder / receipt.part)
+                write_atomic(_receipt_file(folder, shard), receipt.to_json())
+                own[shard] = receipt
+    return {shard: receipt for shard, receipt in own.items() if shard in wanted}
+
+
+def remove_unnamed(folder: Path, receipts: Iterable[Receipt]) -> None:
+    """Remove parts that no receipt names: those of an earlier round."""
+    named = {receipt.part for receipt in receipts}
+    for part in folder.glob("part-*.parquet"):
+        if part.name not in named:
+            part.unlink()
+
+
+def _receipt_file(folder: Path, shard: str) -> Path:
+    return folder / f"part-{shard}.json"
+
+
+def _take_over(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)

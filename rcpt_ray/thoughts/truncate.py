@@ -1,0 +1,86 @@
+"""Thoughts cut to length: at the last end of a sentence before a limit in tokens, and a reasoning model's own span.
+
+Token ends come from the teacher's tokenizer as positions in the characters, so a cut text is a prefix of the whole.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import regex
+
+TokenEnds = Callable[[str], list[int]]
+"""Text -> the position in it where each of its tokens ends."""
+
+_SENTENCE_END = regex.compile(r"""[\p{Sentence_Terminal}…]+["'”’»)\]」』]*(?=\s|$)|[。！？]+[」』]*""")
+_SPAN = regex.compile(r"<think(?:ing)?>(.*?)</think(?:ing)?>", regex.DOTALL)
+_OPEN, _CLOSE = regex.compile(r"<think(?:ing)?>"), regex.compile(r"</think(?:ing)?>")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A text after truncation and its number of tokens."""
+
+    text: str
+    num_tokens: int
+
+
+def words_as_tokens(text: str) -> list[int]:
+    """Token ends where tokens are words, as the fake engine counts them."""
+    return [match.end() for match in regex.finditer(r"\S+", text)]
+
+
+def token_ends_of(model_path: str) -> TokenEnds:
+    """Token ends by the tokenizer in a model's folder."""
+    from rcpt_ray.mixture.tokenize import load_tokenizer
+
+    tokenizer: Any = load_tokenizer(model_path)
+
+    def ends(text: str) -> list[int]:
+        encoded = tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
+        )
+        return [end for _, end in encoded["offset_mapping"]]
+
+    return ends
+
+
+def truncate(text: str, max_tokens: int | None, ends: TokenEnds, whole_sentences: bool = False) -> Cut:
+    """The text up to the last end of a sentence within `max_tokens`; where no sentence ends before, up to the limit.
+
+    With `whole_sentences` an unfinished last sentence is left off even where the limit is not reached.
+
+    >>> truncate("One two. Three four five.", 4, words_as_tokens).text
+    'One two.'
+    """
+    token_ends = ends(text)
+    over = max_tokens is not None and len(token_ends) > max_tokens
+    if not over and not whole_sentences:
+        return Cut(text, len(token_ends))
+    limit = token_ends[max_tokens - 1] if over and max_tokens is not None else len(text)
+    last = max((match.end() for match in _SENTENCE_END.finditer(text) if match.end() <= limit), default=limit)
+    kept = text[:last].rstrip()
+    return Cut(kept, sum(end <= len(kept) for end in token_ends))
+
+
+def reasoning_span(text: str, mode: Literal["drop", "only", "keep"]) -> str | None:
+    """A thought without (drop), reduced to (only) or freed of the tags of (keep) its `<think>` spans.
+
+    A span that was opened by the prompt and is only closed here begins with the text. None where a span is not closed:
+    the model was cut off while it was reasoning.
+    """
+    if not _OPEN.search(text) and not _CLOSE.search(text):
+        return text
+    first_open, first_close = _OPEN.search(text), _CLOSE.search(text)
+    if first_close and (first_open is None or first_close.start() < first_open.start()):
+        text = f"<think>{text}"
+    outside = _SPAN.sub(" ", text)
+    if _OPEN.search(outside):
+        return None
+    match mode:
+        case "drop":
+            return str(outside).strip()
+        case "only":
+            return "\n\n".join(match.group(1).strip() for match in _SPAN.finditer(text))
+        case "keep":
+            return str(_CLOSE.sub("", _OPEN.sub("", text))).strip()

@@ -1,0 +1,124 @@
+"""What an engine actor does with a shard: try it, restart an engine that died, corner a poison request, write the part.
+
+Shards that were never in flight when an engine ended share the engine; one that was is tried by itself, so that an
+engine's end is never again put down to an innocent neighbour.
+"""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from rcpt_ray.thoughts.engine import Engine, EngineDied
+from rcpt_ray.thoughts.generate import Generation, Row, Wanted, generate_rows, rejected_row, wanted_again, wanted_of
+from rcpt_ray.thoughts.meter import Meter
+from rcpt_ray.thoughts.parts import Receipt, write_part
+from rcpt_ray.thoughts.tries import Span, Tries
+from rcpt_ray.thoughts.turns import Turns
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard to do: its file, and in a later round the part whose rejected rows are tried again."""
+
+    digest: str
+    path: str
+    round: int = 0
+    earlier_part: str | None = None
+
+
+class EngineWork:
+    """One engine and the shards that it works on."""
+
+    def __init__(self, engine: Engine, generation: Generation, folder: Path, session: str, meter: Meter) -> None:
+        self._engine, self._generation, self._folder, self._session = engine, generation, folder, session
+        self._meter, self._turns, self._starting = meter, Turns(), asyncio.Lock()
+        self._is_up, self._num_starts = False, 0
+        self._beat: asyncio.Future[None] | None = None
+
+    async def make_part(self, shard: Shard) -> Receipt:
+        """Complete a shard, write its part, then its receipt.
+
+        Raises:
+            EngineCannotStart: the engine does not come up.
+        """
+        started = time.monotonic()
+        if self._beat is None:
+            self._beat = asyncio.ensure_future(self._meter.beat())
+        kept, wanted = self._read(shard)
+        tries = Tries(self._folder, f"{shard.digest}-{shard.round}", len(wanted), self._session)
+        plan = tries.plan()
+        done: dict[Span, list[Row]] = {}
+        while (span := next((piece for piece, verdict in plan if verdict == "try"), None)) is not None:
+            rows = await self._try(wanted, span, tries)
+            if rows is not None and len(span) == len(wanted):
+                done[span] = rows
+                break
+            if rows is not None:
+                tries.finish(span, rows)
+            plan = tries.plan()
+        pieces = [done[span] if span in done else self._piece(span, verdict, wanted, tries) for span, verdict in plan]
+        rows = [row for piece in pieces for row in piece]
+        receipt = write_part(
+            self._folder,
+            shard.digest,
+            self._generation.key,
+            shard.round,
+            _merged(kept, rows),
+            time.monotonic() - started,
+        )
+        tries.clear()
+        return receipt
+
+    def _read(self, shard: Shard) -> tuple[list[Row], list[Wanted]]:
+        """Rows that stay as they are, and what is to be generated."""
+        if shard.earlier_part is None:
+            documents = pq.read_table(shard.path).to_pylist()
+            return [], wanted_of(documents, self._generation.spec.sampling.num_samples)
+        rows: list[dict[str, Any]] = pq.read_table(self._folder / shard.earlier_part).to_pylist()
+        return rows, wanted_again(rows)
+
+    async def _try(self, wanted: list[Wanted], span: Span, tries: Tries) -> list[Row] | None:
+        """Rows of a piece of a shard, None if its engine died."""
+        num_deaths = tries.num_deaths(span)
+        async with self._turns.alone() if num_deaths else self._turns.together():
+            start = await self._bring_up()
+            tries.begin(span)
+            pieces = wanted[span.start : span.stop]
+            try:
+                return await generate_rows(pieces, self._engine, self._generation, num_deaths, self._meter.count)
+            except EngineDied as death:
+                logging.getLogger(__name__).warning("engine died of %s: %s", span, death)
+                if start == self._num_starts:
+                    self._is_up = False
+                return None
+
+    async def _bring_up(self) -> int:
+        """Start the engine if it is down; returns the number of its start."""
+        async with self._starting:
+            if not self._is_up:
+                self._meter.say("starting")
+                await self._engine.start()
+                self._is_up = True
+                self._num_starts += 1
+                self._meter.say("running")
+            return self._num_starts
+
+    def _piece(self, span: Span, verdict: str, wanted: list[Wanted], tries: Tries) -> list[Row]:
+        if verdict == "finished":
+            return tries.rows(span)
+        (one,) = wanted[span.start : span.stop]
+        attempts = one.num_rejected + tries.num_deaths(span)
+        return [rejected_row(one, self._generation, self._generation.seed, attempts, "engine_died")]
+
+
+def _merged(kept: list[Row], new: list[Row]) -> list[Row]:
+    """Earlier rows with those that were generated again in their places."""
+    if not kept:
+        return new
+    by_key = {(row["doc_id"], row["sample_index"]): row for row in new}
+    return [by_key.get((row["doc_id"], row["sample_index"]), row) for row in kept]
