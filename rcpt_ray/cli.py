@@ -42,7 +42,12 @@ def _dispatch(options: argparse.Namespace) -> None:
             from rcpt_ray.plan import print_plan
             from rcpt_ray.recipe import load_recipe
 
-            print_plan(load_recipe(options.recipe, options.overrides))
+            print_plan(load_recipe(options.recipe, options.overrides), options.sample)
+        case "export":
+            from rcpt_ray.export import export_thoughts
+            from rcpt_ray.recipe import load_recipe
+
+            export_thoughts(load_recipe(options.recipe, options.overrides), options.to, options.arm, options.license)
         case "show":
             from rcpt_ray.show import print_run
 
@@ -57,7 +62,8 @@ def _dispatch(options: argparse.Namespace) -> None:
             from rcpt_ray.command import run_command
             from rcpt_ray.recipe import load_recipe
 
-            run_command(load_recipe(options.recipe, options.overrides), until=_STAGE_VERBS[verb][0])
+            recipe = load_recipe(options.recipe, options.overrides)
+            run_command(recipe, _STAGE_VERBS[verb][0], getattr(options, "retry_rejected", False))
 
 
 def _models(options: argparse.Namespace) -> None:
@@ -77,8 +83,18 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     for verb, (_, what) in _STAGE_VERBS.items():
         also = "" if verb in ("run", "prepare") else ", after what it needs"
-        _add_recipe(verbs.add_parser(verb, help=what + also))
-    _add_recipe(verbs.add_parser("plan", help="what would run, what is finished, tokens and time expected"))
+        stage = verbs.add_parser(verb, help=what + also)
+        _add_recipe(stage)
+        if verb == "synthesize":
+            stage.add_argument("--retry-rejected", action="store_true", help="try thoughts that were rejected again")
+    plan = verbs.add_parser("plan", help="what would run, what is finished, tokens, time and cost expected")
+    _add_recipe(plan)
+    plan.add_argument("--sample", type=_positive, metavar="N", help="measure by writing N thoughts first")
+    export = verbs.add_parser("export", help="the thoughts as a folder for Hugging Face datasets, with a card")
+    _add_recipe(export)
+    export.add_argument("--to", required=True, metavar="FOLDER", help="a new folder")
+    export.add_argument("--arm", help="the arm whose thoughts are meant, where arms differ")
+    export.add_argument("--license", help="the licence for the card, such as cc-by-4.0")
     show = verbs.add_parser("show", help="the finished stages of a run folder")
     show.add_argument("run", metavar="RUN", help="a run folder")
     verbs.add_parser("doctor", help="check this machine and say what to do")
@@ -87,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
     pull = actions.add_parser("pull", help="bring a model into the cache")
     pull.add_argument("name", metavar="NAME", help="a name of `rcpt models list`, a hub id or a folder")
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be a whole number above 0")
+    return int(text)
 
 
 def _add_recipe(verb: argparse.ArgumentParser) -> None:

@@ -37,8 +37,8 @@ class Expectation:
     source: str = ""
 
 
-def print_plan(recipe: Recipe) -> None:
-    """Print a line a stage; UserError if an input or a model is missing."""
+def print_plan(recipe: Recipe, num_sample: int | None = None) -> None:
+    """Print a line a stage, after measuring on `num_sample` thoughts; UserError if an input or a model is missing."""
     run, stages = run_path(recipe.run), list[Built]()
     if (run / "recipe.json").exists():
         read_run_recipe(run)

@@ -1,10 +1,16 @@
 """`rcpt show RUN`: the stages in a run folder, finished or in the making."""
 
+import time
+from pathlib import Path
+
 from rich.table import Table
 
 from rcpt_ray.artifacts import canonical_json, read_manifest, read_run_recipe, run_path
-from rcpt_ray.terminal import table_console
+from rcpt_ray.terminal import duration, table_console
+from rcpt_ray.thoughts.meter import read_meters
+from rcpt_ray.thoughts.progress import read_progress
 
+_STALE_S = 10.0
 _STAGES = ("corpus", "thoughts", "select", "mixture", "training", "evaluation", "report")
 
 
@@ -17,12 +23,14 @@ def print_run(path: str) -> None:
     table = Table()
     for column in ("stage", "fingerprint", "state", "in", "ok", "rejected", "tokens", "seconds", "throughput"):
         table.add_column(column, overflow="fold")
+    under_way: list[str] = []
     for stage in _STAGES:
         for folder in sorted((run / stage).glob("*")):
             manifest = read_manifest(folder)
             if manifest is None:
                 num_parts = len(list(folder.glob("part-*.parquet")))
                 table.add_row(stage, folder.name, "in the making", "", "", "", f"{num_parts} parts", "", "")
+                under_way += _words(folder)
                 continue
             counts = manifest.counts
             table.add_row(
@@ -37,5 +45,18 @@ def print_run(path: str) -> None:
                 canonical_json(manifest.throughput) if manifest.throughput else "",
             )
     console.print(table)
+    for line in under_way:
+        console.print(line, highlight=False, soft_wrap=True)
     for report in sorted((run / "report").glob("*/report.html")):
         console.print(f"report {report}", highlight=False, soft_wrap=True)
+
+
+def _words(folder: Path) -> list[str]:
+    """How far thoughts in the making are, where they have begun."""
+    progress = read_progress(folder)
+    if progress is None:
+        return []
+    num_done, age_s = progress.num_found + progress.num_done, time.time() - progress.seen_s
+    words = progress.words(read_meters(folder))
+    line = f"thoughts {folder.name}: {num_done:,} of {progress.num_rows:,} rows, {words}"
+    return [line if age_s < _STALE_S else f"{line} (nobody works on it since {duration(age_s)})"]

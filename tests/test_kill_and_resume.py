@@ -13,7 +13,7 @@ def _overrides(run: Path) -> list[str]:
     return [
         f"run={run}",
         "thoughts.engine=fake",
-        "thoughts.fake_delay_s=1.0",
+        "thoughts.fake.delay_s=1.0",
         "thoughts.pool.shards_in_flight=1",
         "corpus.shard_documents=2",
         "evaluation.tasks={}",

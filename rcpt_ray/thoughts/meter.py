@@ -29,6 +29,7 @@ class Reading:
     state: str
     started_s: float
     seen_s: float
+    ready_s: float | None = None
     num_rows: int = 0
     num_rejected: int = 0
     num_prompt_tokens: int = 0
@@ -62,7 +63,10 @@ class Meter:
     def say(self, state: str) -> None:
         """Note what the engine is doing: starting, running or ended."""
         self._reading.state = state
-        self._write(time.time())
+        now_s = time.time()
+        if state == "running" and self._reading.ready_s is None:
+            self._reading.ready_s = now_s
+        self._write(now_s)
 
     async def beat(self) -> None:
         """Write the reading once a second for ever, so that an engine that is silent over a long row is not lost."""

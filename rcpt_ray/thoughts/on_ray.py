@@ -5,6 +5,9 @@ hides the tail of a shard. The whole pool is asked for at the start, so that mac
 `min_engines` as shards run out. An actor that dies is started again by Ray and gets its shards again.
 """
 
+import gc
+import json
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +22,7 @@ from rcpt_ray.thoughts.meter import Meter
 from rcpt_ray.thoughts.parts import Receipt
 from rcpt_ray.thoughts.work import EngineWork, Shard
 
-_NO_PROGRESS_S = 6 * 3600
+_EXECUTOR_ENDS_S = 30.0
 
 
 def generate_on_ray(
@@ -36,7 +39,9 @@ def generate_on_ray(
     """
     pool = generation.spec.pool
     num_engines = min(pool.max_engines, len(shards))
-    dataset = ray.data.from_items([asdict(shard) for shard in shards], override_num_blocks=len(shards)).map_batches(
+    dataset = ray.data.from_items(
+        [{"shard": json.dumps(asdict(shard))} for shard in shards], override_num_blocks=len(shards)
+    ).map_batches(
         EngineActor,
         fn_constructor_kwargs={"folder": str(folder), "generation": generation, "session": session},
         batch_size=1,
@@ -50,8 +55,23 @@ def generate_on_ray(
         num_cpus=pool.cpus_per_engine,
         num_gpus=pool.gpus_per_engine or None,
     )
-    for row in dataset.iter_rows():
-        on_receipt(Receipt.from_json(row["receipt"]))
+    rows = iter(dataset.iter_rows())
+    try:
+        for row in rows:
+            if row["failure"]:
+                raise UserError(row["failure"])
+            on_receipt(Receipt.from_json(row["receipt"]))
+    finally:
+        del rows
+        _wait_for_executor()
+
+
+def _wait_for_executor() -> None:
+    """Wait until Ray Data's threads have ended: one that still runs when Ray is shut down ends the whole process."""
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name.startswith("StreamingExecutor"):
+            thread.join(_EXECUTOR_ENDS_S)
 
 
 class EngineActor:
@@ -64,13 +84,17 @@ class EngineActor:
         self._kind = generation.spec.engine
 
     async def __call__(self, batch: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """Turn the one shard of the batch into a part; yields its receipt."""
-        (shard,) = (Shard(**dict(zip(batch, values, strict=True))) for values in zip(*batch.values(), strict=True))
+        """Turn the one shard of the batch into a part; yields its receipt, or why there can be none.
+
+        An exception would lose its type and its message's place on its way through Ray Data.
+        """
+        shard = Shard(**json.loads(batch["shard"][0]))
         try:
             receipt = await self._work.make_part(shard)
         except EngineCannotStart as error:
-            raise UserError(f"thoughts.engine={self._kind} cannot start: {error}") from None
-        yield {"receipt": [receipt.to_json()]}
+            yield {"receipt": [""], "failure": [f"thoughts.engine={self._kind} cannot start: {error}"]}
+        else:
+            yield {"receipt": [receipt.to_json()], "failure": [""]}
 
     def __del__(self) -> None:
         if hasattr(self, "_work"):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rcpt_ray.artifacts import Counts, Outcome, read_manifest, write_atomic
+from rcpt_ray.artifacts import Counts, Outcome, hold, read_manifest, write_atomic
 from rcpt_ray.errors import UserError
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts.generate import Generation
@@ -67,7 +67,9 @@ def make_thoughts(
         with Ticker(progress, folder, bar):
             generate_on_ray(to_do, folder, generation, session, on_receipt)
     remove_unnamed(folder, receipts.values())
-    outcome = _outcome(list(receipts.values()), read_meters(folder), session, Prices.of(spec), round_)
+    outcome = _outcome(
+        list(receipts.values()), read_meters(folder), session, Prices.of(spec), round_, generation.model_revision
+    )
     assert outcome.counts.num_in == num_rows, f"{outcome.counts} are not the rows of {num_documents} documents"
     _refuse_too_many_rejected(outcome.counts.num_in, Counter(outcome.counts.rejected), spec.max_rejected_share, folder)
     return outcome
@@ -79,12 +81,13 @@ def begin_retry(folder: Path) -> int:
     The order makes a kill harmless: with the round written and the manifest still there, the stage is finished as it
     was; without the manifest, any command goes on with the round.
     """
-    manifest = read_manifest(folder)
-    if manifest is None or not manifest.counts.rejected:
-        return 0
-    write_atomic(folder / "round.json", json.dumps({"round": int(manifest.details.get("round", 0)) + 1}))
-    (folder / "manifest.json").unlink()
-    return sum(manifest.counts.rejected.values())
+    with hold(folder):
+        manifest = read_manifest(folder)
+        if manifest is None or not manifest.counts.rejected:
+            return 0
+        write_atomic(folder / "round.json", json.dumps({"round": int(manifest.details.get("round", 0)) + 1}))
+        (folder / "manifest.json").unlink()
+        return sum(manifest.counts.rejected.values())
 
 
 def _round(folder: Path) -> int:
@@ -99,7 +102,7 @@ def _rejected(receipts: Any) -> Counter[str]:
 
 
 def _outcome(
-    receipts: Sequence[Receipt], readings: Sequence[Reading], session: str, prices: Prices, round_: int
+    receipts: Sequence[Receipt], readings: Sequence[Reading], session: str, prices: Prices, round_: int, revision: str
 ) -> Outcome:
     tallies = [tally for receipt in receipts for tally in receipt.tallies]
     sources: dict[str, dict[str, Any]] = {}
@@ -132,6 +135,7 @@ def _outcome(
         details={
             "sources": sources,
             "round": round_,
+            "model_revision": revision,
             "engine_hours": hours,
             "gpu_hours": hours * prices.gpus_per_engine,
             "prompt_tokens_paid": prompt,
