@@ -66,6 +66,10 @@ def print_plan(recipe: Recipe, num_sample: int | None = None) -> None:
     console = table_console()
     console.print(table)
     console.print(f"about {duration(total)} of work left" if total else "nothing is left to do", highlight=False)
+    if num_sample is not None:
+        from rcpt_ray.sample import print_samples
+
+        print_samples(recipe, done, num_sample, _corpus_size(recipe, done)[0])
 
 
 def expect(stage: Stage, recipe: Recipe, done: Pipeline, run: Path) -> Expectation:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rcpt_ray import cluster
-from rcpt_ray.artifacts import Outcome, fingerprint
+from rcpt_ray.artifacts import Outcome
 from rcpt_ray.corpus import spec as corpus_spec
 from rcpt_ray.corpus.spec import HELDOUT_PARTS, TRAIN_PARTS
 from rcpt_ray.evaluation import spec as evaluation_spec
@@ -19,6 +19,7 @@ from rcpt_ray.report import spec as report_spec
 from rcpt_ray.stage import Built, Stage, Together
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts import spec as thoughts_spec
+from rcpt_ray.thoughts.generate import make_generation
 from rcpt_ray.thoughts.prompt import load_prompt
 from rcpt_ray.thoughts.select_spec import SELECT_VERSION
 from rcpt_ray.training import spec as training_spec
@@ -46,38 +47,25 @@ def corpus_stage(recipe: Recipe) -> Stage:
 
 def generate_stage(recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: ResolvedModel) -> Stage:
     """Shards of documents -> parts of thoughts."""
-    spec, prompt = arm.thoughts, load_prompt(arm.thoughts.prompt)
-    settings = spec.defining() | {"seed": recipe.seed}
-    made_by = {"teacher": teacher.checksum, "prompt": prompt.digest}
-    key = fingerprint("generate", thoughts_spec.GENERATE_VERSION, settings, made_by)
+    spec = arm.thoughts
+    generation = make_generation(spec, recipe.seed, teacher)
 
     def connect() -> None:
         cluster.connect(recipe.cluster)
         cluster.require("thoughts.pool", spec.pool.cpus_per_engine, spec.pool.gpus_per_engine, recipe.cluster)
 
     def make(folder: Path, bar: Bar) -> Outcome:
-        from rcpt_ray.thoughts.generate import Generation
         from rcpt_ray.thoughts.outcome import make_thoughts
 
-        generation = Generation(
-            spec=spec,
-            seed=recipe.seed,
-            key=key,
-            model=teacher.reference,
-            model_path=teacher.path,
-            model_revision=teacher.revision,
-            prompt_id=prompt.prompt_id,
-            prompt_digest=prompt.digest,
-        )
         num_documents = int(corpus.record.details["num_train"])
         return make_thoughts(generation, corpus.parts(TRAIN_PARTS), num_documents, folder, connect, bar)
 
-    inputs = {"corpus": corpus.digest} | made_by
+    inputs = {"corpus": corpus.digest, "teacher": teacher.checksum, "prompt": generation.prompt_digest}
     return Stage(
         "thoughts",
         f"thoughts by {teacher.reference}",
         thoughts_spec.GENERATE_VERSION,
-        settings,
+        spec.defining() | {"seed": recipe.seed},
         inputs,
         "part-*.parquet",
         make,

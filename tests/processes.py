@@ -18,6 +18,14 @@ def rcpt(*arguments: str, timeout_s: float = 400) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=timeout_s, check=False)
 
 
+def start_rcpt(*arguments: str) -> subprocess.Popen[str]:
+    """Start `rcpt ARGUMENTS`; its output is one stream of text."""
+    command = [sys.executable, "-m", "rcpt_ray", *arguments]
+    return subprocess.Popen(
+        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
 def run_until_killed(arguments: Sequence[str], when: Callable[[], bool], timeout_s: float = 300) -> None:
     """Start `rcpt ARGUMENTS`, wait until `when()`, then end it with SIGKILL; it must still be running then."""
     process = subprocess.Popen(

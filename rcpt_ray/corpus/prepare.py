@@ -15,12 +15,13 @@ import pyarrow as pa
 
 from rcpt_ray.artifacts import Counts, Outcome, write_table
 from rcpt_ray.corpus.deduplicate import SeenTexts
+from rcpt_ray.corpus.digest import documents_schema
 from rcpt_ray.corpus.filter import count_words, reason_to_reject
 from rcpt_ray.corpus.read import RawRow, digest_files, list_files, read_source
 from rcpt_ray.corpus.spec import CorpusSpec
 from rcpt_ray.corpus.split import is_heldout
 from rcpt_ray.errors import UserError
-from rcpt_ray.records import DOCUMENT, DOCUMENT_REJECTION
+from rcpt_ray.records import DOCUMENT_REJECTION
 
 
 def input_digests(spec: CorpusSpec) -> dict[str, str]:
@@ -118,7 +119,7 @@ class _ShardWriter:
 
     def _flush(self, key: tuple[str, str]) -> None:
         rows = self._open.pop(key)
-        schema = DOCUMENT_REJECTION if key[0] == "rejected" else DOCUMENT
+        schema = DOCUMENT_REJECTION if key[0] == "rejected" else documents_schema(rows)
         source_digest = hashlib.sha256(key[1].encode()).hexdigest()[:8]
         name = f"part-{key[0]}-{source_digest}-{self._parts[key]:06d}.parquet"
         self._parts[key] += 1

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from rcpt_ray.settings import NOT_IN_FINGERPRINT, PositiveInt, Settings
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 TRAIN_PARTS = "part-train-*.parquet"
 HELDOUT_PARTS = "part-heldout-*.parquet"
 

@@ -22,8 +22,11 @@ class FakeEngine:
 
     seeds_requests = True
 
-    def __init__(self, max_thought_tokens: int, spec: FakeSpec | None = None) -> None:
+    def __init__(
+        self, max_thought_tokens: int, spec: FakeSpec | None = None, max_model_tokens: int | None = None
+    ) -> None:
         self._max_thought_tokens, self._spec = max_thought_tokens, spec or FakeSpec()
+        self._max_model_tokens = max_model_tokens
         # One long draw of words; a thought is a piece of it that begins where its request's hash says.
         draw = hashlib.shake_256(b"words").digest(_NUM_STARTS + max_thought_tokens)
         words = _SAID.split()
@@ -44,11 +47,13 @@ class FakeEngine:
             raise EngineDied(self._spec.die_on)
         if self._spec.delay_s:
             await asyncio.sleep(self._spec.delay_s)
+        num_text = request.text.count(" ") + 1
+        if self._max_model_tokens is not None and num_text + self._max_thought_tokens > self._max_model_tokens:
+            raise RowRefused("too_long_for_model")
         name = f"{request.seed}/{request.doc_id}/{request.sample_index}"
         number = int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
         start, least = number % _NUM_STARTS, max(1, self._max_thought_tokens // 2)
         num_words = least + number // _NUM_STARTS % (self._max_thought_tokens - least + 1)
-        num_text = request.text.count(" ") + 1
         thought = " ".join(self._words[start : start + num_words])
         return Completion(thought, "stop", num_text, num_text, num_words, thought_logprob=-float(num_words))
 

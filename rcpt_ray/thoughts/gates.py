@@ -10,7 +10,9 @@ import regex
 
 from rcpt_ray.thoughts.select_spec import SelectSpec
 
-_WORD = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}]|[\p{L}\p{M}\p{N}]+")
+# The two marks that make a vowel long belong to no script, but stand in Katakana.
+_ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}ーｰ]"
+_WORD = regex.compile(rf"(?V1){_ALONE}|[[\p{{L}}\p{{M}}\p{{N}}]--{_ALONE}]+")
 _LETTER = regex.compile(r"\p{L}")
 _LOOP_WORDS, _COPY_WORDS, _PROMPT_WORDS = 8, 8, 5
 _ENOUGH_LETTERS = 80

@@ -7,13 +7,15 @@ reason; an engine that dies ends all rows in flight, and nothing of them is kept
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from rcpt_ray.artifacts import canonical_json
+from rcpt_ray.artifacts import canonical_json, fingerprint
+from rcpt_ray.models import ResolvedModel
 from rcpt_ray.thoughts.engine import Engine, Request, RowRefused
-from rcpt_ray.thoughts.spec import ThoughtsSpec
+from rcpt_ray.thoughts.prompt import load_prompt
+from rcpt_ray.thoughts.spec import GENERATE_VERSION, ThoughtsSpec
 
 Row = dict[str, Any]
 _REFUSED = dict.fromkeys(("num_text_tokens", "num_prompt_tokens", "num_thought_tokens"), 0) | {
@@ -37,6 +39,10 @@ class Generation:
     prompt_id: str
     prompt_digest: str
 
+    def with_spec(self, spec: ThoughtsSpec) -> "Generation":
+        """The same with settings that do not define results changed."""
+        return replace(self, spec=spec)
+
     @cached_property
     def common(self) -> Row:
         """Columns that all rows share."""
@@ -47,6 +53,23 @@ class Generation:
             "model_revision": self.model_revision,
             "sampling": canonical_json(self.spec.sampling.defining()),
         }
+
+
+def make_generation(spec: ThoughtsSpec, seed: int, teacher: ResolvedModel) -> Generation:
+    """What a stage's thoughts have in common; its key covers what defines them, the documents left out."""
+    prompt = load_prompt(spec.prompt)
+    settings = spec.defining() | {"seed": seed}
+    made_by = {"teacher": teacher.checksum, "prompt": prompt.digest}
+    return Generation(
+        spec=spec,
+        seed=seed,
+        key=fingerprint("generate", GENERATE_VERSION, settings, made_by),
+        model=teacher.reference,
+        model_path=teacher.path,
+        model_revision=teacher.revision,
+        prompt_id=prompt.prompt_id,
+        prompt_digest=prompt.digest,
+    )
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def make_engine(generation: Generation) -> Engine:
         case "fake":
             from rcpt_ray.thoughts.fake_engine import FakeEngine
 
-            return FakeEngine(spec.sampling.max_thought_tokens, spec.fake)
+            return FakeEngine(spec.sampling.max_thought_tokens, spec.fake, spec.max_model_tokens)
         case "vllm":
             from rcpt_ray.thoughts.vllm_engine import VllmEngine
 

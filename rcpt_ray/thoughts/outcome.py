@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from rcpt_ray.artifacts import Counts, Outcome, hold, read_manifest, write_atomic
+from rcpt_ray.corpus.digest import shard_digest
 from rcpt_ray.errors import UserError
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts.generate import Generation
 from rcpt_ray.thoughts.meter import Reading, read_meters
-from rcpt_ray.thoughts.parts import Receipt, adopt_parts, remove_unnamed, shard_digest
+from rcpt_ray.thoughts.parts import Receipt, adopt_parts, remove_unnamed
 from rcpt_ray.thoughts.progress import Prices, Progress, Ticker
 from rcpt_ray.thoughts.work import Shard
 

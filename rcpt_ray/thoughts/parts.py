@@ -8,7 +8,6 @@ generation (settings, teacher, prompt, seed), so a retry is harmless and a finis
 stage that wants the same.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rcpt_ray.artifacts import write_atomic, write_table
 from rcpt_ray.records import THOUGHT
@@ -76,15 +74,6 @@ class Receipt:
         return cls(**values | {"tallies": tuple(Tally(**tally) for tally in values["tallies"])})
 
 
-def shard_digest(shard: Path) -> str:
-    """16 hex digits over the ids and texts of a shard's documents."""
-    content = hashlib.sha256()
-    table = pq.read_table(shard, columns=["doc_id", "text"])
-    for doc_id, text in zip(table["doc_id"].to_pylist(), table["text"].to_pylist(), strict=True):
-        content.update(f"{len(doc_id)} {len(text)} {doc_id}{text}".encode("utf-8", "surrogatepass"))
-    return content.hexdigest()[:16]
-
-
 def write_part(
     folder: Path, shard: str, generation_key: str, round_: int, rows: Sequence[dict[str, Any]], seconds: float
 ) -> Receipt:
@@ -120,8 +109,11 @@ def read_receipts(folder: Path, generation_key: str) -> dict[str, Receipt]:
     receipts, present = {}, set(os.listdir(folder)) if folder.is_dir() else set()
     for name in present:
         if name.startswith("part-") and name.endswith(".json"):
-            receipt = Receipt.from_json((folder / name).read_text(encoding="utf-8"))
-            if receipt.generation == generation_key and receipt.part in present:
+            text = (folder / name).read_text(encoding="utf-8")
+            if json.loads(text)["generation"] != generation_key:
+                continue  # perhaps of an earlier version, with other fields
+            receipt = Receipt.from_json(text)
+            if receipt.part in present:
                 receipts[receipt.shard] = receipt
     return receipts
 

@@ -5,7 +5,8 @@
 
 A try that began and left no rows ended its engine, whether the engine alone died or the process with it. The whole
 shard is tried twice, then halves of it, halves of those, until one request is alone; when that has ended two engines
-it is rejected. Price: a poisoned shard of n requests costs about 2 log2(n) starts of an engine.
+it is rejected. A piece that is finished stays so for later commands too. Price: a poisoned shard of n requests costs
+about 2 log2(n) starts of an engine.
 
     >>> plan_spans(Span(0, 4), finished=set(), deaths={Span(0, 4): 2, Span(0, 2): 1, Span(0, 1): 2})
     [(Span(start=0, stop=1), 'reject'), (Span(start=1, stop=2), 'try'), (Span(start=2, stop=4), 'try')]
@@ -52,9 +53,10 @@ def plan_spans(whole: Span, finished: Set[Span], deaths: Mapping[Span, int]) -> 
 
     def walk(span: Span) -> Iterator[tuple[Span, Verdict]]:
         tolerated = _TOLERATED if span == whole or len(span) == 1 else 1
+        was_split = len(span) > 1 and any(done in span for done in finished)
         if span in finished:
             yield span, "finished"
-        elif deaths.get(span, 0) < tolerated:
+        elif deaths.get(span, 0) < tolerated and not was_split:
             yield span, "try"
         elif len(span) == 1:
             yield span, "reject"
@@ -88,7 +90,9 @@ class Tries:
         """Record that a span is tried now."""
         self._folder.mkdir(exist_ok=True)
         line = json.dumps({"session": self._session, "start": span.start, "stop": span.stop})
+        whole_lines = self._whole_lines()
         with self._file.open("a", encoding="utf-8") as lines:
+            lines.truncate(len(whole_lines.encode()))
             lines.write(line + "\n")
 
     def finish(self, span: Span, rows: list[dict[str, Any]]) -> None:
@@ -115,13 +119,17 @@ class Tries:
         names = [file.stem.removeprefix(f"{self._name}-") for file in self._folder.glob(f"{self._name}-*.parquet")]
         return [Span(*map(int, name.split("-"))) for name in names]
 
-    def _deaths(self) -> Counter[Span]:
+    def _whole_lines(self) -> str:
+        """The record; what follows the last line's end was cut off with its process."""
         try:
-            lines = self._file.read_text(encoding="utf-8").split("\n")
+            text = self._file.read_text(encoding="utf-8")
         except FileNotFoundError:
-            return Counter()
+            return ""
+        return text[: text.rfind("\n") + 1]
+
+    def _deaths(self) -> Counter[Span]:
         begun: Counter[Span] = Counter()
-        for line in lines[:-1]:  # what follows the last line's end was cut off with its process
+        for line in self._whole_lines().splitlines():
             entry = json.loads(line)
             if entry["session"] == self._session:
                 begun[Span(entry["start"], entry["stop"])] += 1

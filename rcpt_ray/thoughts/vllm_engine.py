@@ -47,7 +47,11 @@ class VllmEngine:
         self.close()
         with capture_errors() as words:
             try:
-                self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**self._arguments()))
+                self._engine = AsyncLLM.from_engine_args(
+                    AsyncEngineArgs(
+                        enable_log_requests=False, **engine_arguments(self._spec, self._model_path, self._seed)
+                    )
+                )
             except Exception as error:
                 raise EngineCannotStart(words.of(error)) from error
         self._num_started += 1
@@ -64,20 +68,6 @@ class VllmEngine:
             stop=list(self._frame.stop),
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-
-    def _arguments(self) -> dict[str, Any]:
-        arguments: dict[str, Any] = {
-            "model": self._model_path,
-            "dtype": {"bf16": "bfloat16", "fp32": "float32"}[fast_number_format(self._spec.precision)],
-            "max_model_len": self._spec.max_model_tokens,
-            "seed": self._seed,
-            "enable_log_requests": False,
-            "disable_log_stats": True,
-        }
-        if not self.seeds_requests:
-            # Compiling for the CPU costs more than a small model's whole run saves.
-            arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": _CPU_KV_CACHE_GIB * 2**30}
-        return arguments | self._spec.engine_args | self._spec.pool.engine_args
 
     async def complete(self, request: Request) -> Completion:
         """One thought; refuses a prompt that leaves no room for the thought in the model's context."""
@@ -120,3 +110,20 @@ class VllmEngine:
         if self._engine is not None:
             self._engine.shutdown()
             self._engine = None
+
+
+def engine_arguments(spec: ThoughtsSpec, model_path: str, seed: int) -> dict[str, Any]:
+    """Arguments of vLLM's EngineArgs."""
+    import torch
+
+    arguments: dict[str, Any] = {
+        "model": model_path,
+        "dtype": {"bf16": "bfloat16", "fp32": "float32"}[fast_number_format(spec.precision)],
+        "max_model_len": spec.max_model_tokens,
+        "seed": seed,
+        "disable_log_stats": True,
+    }
+    if not torch.cuda.is_available():
+        # Compiling for the CPU costs more than a small model's whole run saves.
+        arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": _CPU_KV_CACHE_GIB * 2**30}
+    return arguments | spec.engine_args | spec.pool.engine_args

@@ -1,0 +1,92 @@
+"""Speed of synthesis: ours beside bare vLLM and ray.data.llm on the same prompts, and the pipeline's own cost.
+
+    python benchmarks/synthesis.py engine      ours / bare vllm.LLM, ours / ray.data.llm; each system, then again
+    python benchmarks/synthesis.py pipeline    documents per second with the fake engine, memory, resume
+
+Every ratio is made of runs of this one call, medians of `--repeats`, with the engine ready. On a GPU machine the same
+script runs with the GPU extra: `--gpus 1 --model MODEL --documents 2000`.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rcpt_ray.hardware import describe, versions
+
+BENCHMARKS = Path(__file__).parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["engine", "pipeline"])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--documents", type=int, default=128, help="documents of the engine part")
+    parser.add_argument("--thought-tokens", type=int, default=64)
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--gpus", type=float, default=0.0)
+    parser.add_argument("--small", type=int, default=10_000, help="documents of the smaller pipeline run")
+    parser.add_argument("--large", type=int, default=1_000_000, help="documents of the larger pipeline run")
+    options = parser.parse_args()
+    print(json.dumps({"hardware": describe(), "versions": versions()}))
+    if options.part == "engine":
+        _engine(options)
+    else:
+        _pipeline(options)
+
+
+def _engine(options: argparse.Namespace) -> None:
+    """Output tokens a second of each system in turn, as often as asked; the ratios are of medians."""
+    shown = ["--model", options.model, "--documents", str(options.documents), "--gpus", str(options.gpus)]
+    shown += ["--thought-tokens", str(options.thought_tokens)]
+    speeds: dict[str, list[float]] = {"ours": [], "bare": [], "ray.data.llm": []}
+    for repeat in range(options.repeats):
+        for system in speeds:
+            result = _in_its_own_process("synthesis_systems.py", system, *shown)
+            speeds[system].append(result["tokens"] / result["seconds"])
+            print(
+                f"{repeat} {system}: {result['tokens']} tokens in {result['seconds']:.1f} s, {speeds[system][-1]:.0f}/s"
+            )
+    medians = {system: statistics.median(values) for system, values in speeds.items()}
+    print(json.dumps({"median_tokens_per_s": {system: round(value, 1) for system, value in medians.items()}}))
+    for other in ("bare", "ray.data.llm"):
+        print(f"ours / {other}: {medians['ours'] / medians[other]:.3f}")
+
+
+def _pipeline(options: argparse.Namespace) -> None:
+    """The generate stage with the fake engine over a smaller and a larger corpus, and the larger one resumed."""
+    with tempfile.TemporaryDirectory() as folder:
+        rates = []
+        for repeat in range(options.repeats):
+            small = _in_its_own_process("synthesis_pipeline.py", f"{folder}/small-{repeat}", str(options.small))
+            rates.append(options.small / small["seconds"])
+            print(f"{repeat} {options.small} documents: {small['seconds']:.1f} s, {rates[-1]:,.0f}/s, {_memory(small)}")
+        large = _in_its_own_process("synthesis_pipeline.py", f"{folder}/large", str(options.large))
+        rate = options.large / large["seconds"]
+        print(f"{options.large} documents: {large['seconds']:.1f} s, {rate:,.0f}/s, {_memory(large)}")
+        grown = (large["peak_mib"] - large["before_mib"]) - (small["peak_mib"] - small["before_mib"])
+        print(f"documents/s: {statistics.median(rates):,.0f} ({options.small}), {rate:,.0f} ({options.large})")
+        print(f"driver grows by {grown:.0f} MiB more with {options.large} than with {options.small} documents")
+        again = _in_its_own_process("synthesis_pipeline.py", f"{folder}/large", str(options.large))
+        print(f"resuming the run of {options.large} without its manifest: {again['seconds']:.1f} s")
+
+
+def _memory(result: dict[str, float]) -> str:
+    return f"driver {result['before_mib']:.0f} MiB before, {result['peak_mib']:.0f} MiB at most"
+
+
+def _in_its_own_process(script: str, *arguments: str) -> dict[str, float]:
+    """The JSON that a script prints last."""
+    command = [sys.executable, str(BENCHMARKS / script), *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{ran.stderr[-4000:]}")
+    result: dict[str, float] = json.loads(ran.stdout.strip().splitlines()[-1])
+    return result
+
+
+if __name__ == "__main__":
+    main()

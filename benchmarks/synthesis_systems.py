@@ -1,0 +1,174 @@
+"""One system on the engine part's prompts: `synthesis_systems.py ours|bare|ray.data.llm --documents N ...`.
+
+Same token ids in, same sampling, same engine arguments; prints output tokens and the seconds from the engine being
+ready to the last thought.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from rcpt_ray import cluster
+from rcpt_ray.corpus.digest import documents_schema
+from rcpt_ray.corpus.read import local_path, read_records
+from rcpt_ray.mixture.tokenize import load_tokenizer
+from rcpt_ray.models import ResolvedModel, resolve_model
+from rcpt_ray.recipe import ClusterSpec
+from rcpt_ray.terminal import Bar
+from rcpt_ray.thoughts.generate import make_generation
+from rcpt_ray.thoughts.meter import read_meters
+from rcpt_ray.thoughts.outcome import make_thoughts
+from rcpt_ray.thoughts.prompt import PromptFrame, load_prompt
+from rcpt_ray.thoughts.spec import ThoughtsSpec
+from rcpt_ray.thoughts.vllm_engine import engine_arguments
+
+SHARD_DOCUMENTS = 16
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("system", choices=["ours", "bare", "ray.data.llm"])
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--documents", type=int, required=True)
+    parser.add_argument("--thought-tokens", type=int, required=True)
+    parser.add_argument("--gpus", type=float, required=True)
+    options = parser.parse_args()
+    model = resolve_model(options.model)
+    spec = ThoughtsSpec.model_validate(
+        {
+            "teacher": {"reference": options.model},
+            "max_model_tokens": 2048,
+            "asked_words": 60,
+            "keep_logprobs": False,
+            # Greedy, so that every system has the same thoughts to write.
+            "sampling": {"max_thought_tokens": options.thought_tokens, "temperature": 0.0},
+            "pool": {"cpus_per_engine": 2, "gpus_per_engine": options.gpus, "shards_in_flight": 8},
+        }
+    )
+    texts = _texts(options.documents)
+    match options.system:
+        case "ours":
+            result = _ours(spec, model, texts)
+        case "bare":
+            result = _bare(spec, model, texts)
+        case "ray.data.llm":
+            result = _ray_data_llm(spec, model, texts)
+    print(json.dumps(result))
+
+
+def _texts(number: int) -> list[str]:
+    """The samples, in turn, each copy with a number of its own so that no cache answers for it."""
+    samples = [
+        row["text"] for name in ("stem", "law") for row, _ in read_records(local_path(f"samples://corpus/{name}.jsonl"))
+    ]
+    return [f"{index}. {samples[index % len(samples)]}" for index in range(number)]
+
+
+def _prompts(spec: ThoughtsSpec, model: ResolvedModel, texts: list[str]) -> list[list[int]]:
+    tokenizer: Any = load_tokenizer(model.path)
+    frame = PromptFrame(load_prompt(spec.prompt), spec.asked_words, tokenizer)
+    return [frame.around(text).token_ids for text in texts]
+
+
+def _ours(spec: ThoughtsSpec, model: ResolvedModel, texts: list[str]) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder, cluster.session():
+        rows = [
+            {"doc_id": f"samples/{index}", "source": "samples", "domain": "any", "text": text, "num_words": 0}
+            for index, text in enumerate(texts)
+        ]
+        shards = []
+        for start in range(0, len(rows), SHARD_DOCUMENTS):
+            piece = rows[start : start + SHARD_DOCUMENTS]
+            shards.append(Path(folder) / f"{start:06d}.parquet")
+            pq.write_table(pa.Table.from_pylist(piece, schema=documents_schema(piece)), shards[-1])
+        out = Path(folder) / "thoughts" / "run"
+        out.mkdir(parents=True)
+        generation = make_generation(spec, 17, model)
+        bar = Bar(Console(quiet=True), "thoughts", None)
+        outcome = make_thoughts(generation, shards, len(rows), out, lambda: cluster.connect(ClusterSpec()), bar)
+        (meter,) = read_meters(out)
+        ended = max(part.stat().st_mtime for part in out.glob("part-*.json"))
+        assert meter.ready_s is not None
+        return {"tokens": outcome.tokens["thought"], "seconds": ended - meter.ready_s}
+
+
+def _bare(spec: ThoughtsSpec, model: ResolvedModel, texts: list[str]) -> dict[str, float]:
+    import os
+
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    from vllm import LLM, SamplingParams
+
+    engine = LLM(**engine_arguments(spec, model.path, seed=17))
+    params = SamplingParams(temperature=0.0, top_p=spec.sampling.top_p, max_tokens=spec.sampling.max_thought_tokens)
+    prompts = [{"prompt_token_ids": ids} for ids in _prompts(spec, model, texts)]
+    started = time.monotonic()
+    outputs = engine.generate(prompts, params, use_tqdm=False)
+    return {
+        "tokens": sum(len(output.outputs[0].token_ids) for output in outputs),
+        "seconds": time.monotonic() - started,
+    }
+
+
+def _ray_data_llm(spec: ThoughtsSpec, model: ResolvedModel, texts: list[str]) -> dict[str, float]:
+    """A warm-up row first; the others are let in when it is done, so that the engine is ready when the clock starts."""
+    import ray
+    from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+
+    arguments = {key: value for key, value in engine_arguments(spec, model.path, seed=17).items() if key != "model"}
+    with tempfile.TemporaryDirectory() as folder, cluster.session():
+        cluster.connect(ClusterSpec())
+        flag = Path(folder) / "go"
+
+        def gate(row: dict[str, Any]) -> dict[str, Any]:
+            while row["index"] >= 0 and not flag.exists():
+                time.sleep(0.02)
+            return row
+
+        config = vLLMEngineProcessorConfig(
+            model_source=model.path,
+            engine_kwargs=arguments,
+            batch_size=SHARD_DOCUMENTS,
+            concurrency=1,
+            apply_chat_template=False,
+            tokenize=False,
+            detokenize=False,
+        )
+        sampling = {"temperature": 0.0, "top_p": spec.sampling.top_p, "max_tokens": spec.sampling.max_thought_tokens}
+        processor = build_processor(
+            config,
+            preprocess=lambda row: {
+                "tokenized_prompt": row["ids"],
+                "prompt": "",
+                "sampling_params": sampling,
+                "index": row["index"],
+            },
+            postprocess=lambda row: {"index": row["index"], "num_tokens": row["num_generated_tokens"]},
+        )
+        prompts = _prompts(spec, model, texts)
+        rows = [{"index": -1, "ids": prompts[0]}] + [{"index": index, "ids": ids} for index, ids in enumerate(prompts)]
+        num_blocks = 1 + len(prompts) // SHARD_DOCUMENTS
+        dataset = processor(
+            ray.data.from_items(rows[:1])
+            .union(ray.data.from_items(rows[1:], override_num_blocks=num_blocks - 1))
+            .map(gate, num_cpus=0.01)
+        )
+        started, num_tokens = 0.0, 0
+        for row in dataset.iter_rows():
+            if row["index"] < 0:
+                started = time.monotonic()
+                flag.touch()
+            else:
+                num_tokens += int(row["num_tokens"])
+        return {"tokens": num_tokens, "seconds": time.monotonic() - started}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

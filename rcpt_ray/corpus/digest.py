@@ -1,0 +1,39 @@
+"""The digest of a shard: what its documents say, whatever the file is called; kept in the file's own metadata.
+
+Price: making it reads every text once, when the shard is written; later a stage reads the file's footer alone.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rcpt_ray.records import DOCUMENT
+
+_KEY = b"rcpt_digest"
+
+
+def digest_of(documents: Iterable[tuple[str, str]]) -> str:
+    """16 hex digits over pairs of id and text, in order."""
+    content = hashlib.sha256()
+    for doc_id, text in documents:
+        content.update(f"{len(doc_id)} {len(text)} {doc_id}{text}".encode("utf-8", "surrogatepass"))
+    return content.hexdigest()[:16]
+
+
+def documents_schema(rows: Sequence[dict[str, Any]]) -> pa.Schema:
+    """The schema of documents with the digest of these rows."""
+    digest = digest_of((row["doc_id"], row["text"]) for row in rows)
+    return DOCUMENT.with_metadata({_KEY: digest.encode()})
+
+
+def shard_digest(shard: Path) -> str:
+    """The digest of a shard, from its metadata or, where a file has none, from its rows."""
+    kept = (pq.read_schema(shard).metadata or {}).get(_KEY)
+    if kept is not None:
+        return str(kept.decode())
+    table = pq.read_table(shard, columns=["doc_id", "text"])
+    return digest_of(zip(table["doc_id"].to_pylist(), table["text"].to_pylist(), strict=True))

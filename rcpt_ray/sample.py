@@ -1,0 +1,93 @@
+"""`rcpt plan --sample N`: write N thoughts for real, and say what all of them will take."""
+
+import time
+from typing import Any
+
+import pyarrow.parquet as pq
+from rich.table import Table
+
+from rcpt_ray import cluster
+from rcpt_ray.artifacts import open_run
+from rcpt_ray.corpus.filter import count_words, reason_to_reject
+from rcpt_ray.corpus.read import read_source
+from rcpt_ray.corpus.spec import TRAIN_PARTS, CorpusSpec
+from rcpt_ray.corpus.split import unit_hash
+from rcpt_ray.errors import UserError
+from rcpt_ray.pipeline import Pipeline
+from rcpt_ray.recipe import Recipe
+from rcpt_ray.stage import Built
+from rcpt_ray.terminal import duration, quiet_terminal, table_console
+from rcpt_ray.thoughts.forecast import Forecast, forecast, measure
+from rcpt_ray.thoughts.generate import make_generation
+from rcpt_ray.thoughts.progress import Prices
+
+_LOOK_AT = 20  # rows that are looked at for each one sampled, where the corpus is not prepared yet
+
+
+def print_samples(recipe: Recipe, done: Pipeline, num_sample: int, num_documents: float) -> None:
+    """A table a generate stage that is not finished; UserError if an engine cannot start."""
+    to_do = {
+        stages.generated.stage.title: name
+        for name, stages in done.arms.items()
+        if stages.generated is not None and stages.generated.manifest is None
+    }
+    if not to_do:
+        table_console().print("the thoughts are written; there is nothing to sample")
+        return
+    documents = sample_documents(recipe, done.corpus, num_sample)
+    run = open_run(recipe.run, recipe.model_dump(mode="json"))
+    log = run / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-sample.log"
+    with quiet_terminal(log) as terminal, cluster.session():
+        cluster.connect(recipe.cluster)
+        for title, name in to_do.items():
+            spec = recipe.arm_settings(name).thoughts
+            pool = spec.pool
+            cluster.require("thoughts.pool", pool.cpus_per_engine, pool.gpus_per_engine, recipe.cluster)
+            with terminal.bar(f"sample of {title}") as bar:
+                bar.note(f"{len(documents)} documents")
+                rows, reading = measure(documents, make_generation(spec, recipe.seed, done.teachers[name]))
+            num_rows = num_documents * spec.sampling.num_samples
+            expected = forecast(rows, reading, num_rows, pool.max_engines, Prices.of(spec))
+            terminal.console.print(_table(title, expected, pool.max_engines))
+
+
+def sample_documents(recipe: Recipe, corpus: Built | None, number: int) -> list[dict[str, Any]]:
+    """Documents drawn by hash: from the prepared corpus, else from the first rows of each source."""
+    if corpus is not None and corpus.manifest is not None:
+        shards = sorted(corpus.parts(TRAIN_PARTS), key=lambda shard: unit_hash("sample", recipe.seed, shard.name))
+        candidates = [row for shard in shards[: max(4, number)] for row in pq.read_table(shard).to_pylist()]
+    else:
+        candidates = _unprepared(recipe.corpus, number)
+    if not candidates:
+        raise UserError(f"--sample {number}: none of the first rows of the corpus is kept; run `rcpt prepare` first")
+    return sorted(candidates, key=lambda row: unit_hash("sample", recipe.seed, row["doc_id"]))[:number]
+
+
+def _unprepared(spec: CorpusSpec, number: int) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for name, source in spec.sources.items():
+        for looked_at, raw in enumerate(read_source(name, source)):
+            if looked_at == _LOOK_AT * number:
+                break
+            num_words = count_words(raw.text or "")
+            if num_words and reason_to_reject(num_words, spec) is None:
+                row = {"doc_id": f"{name}/{raw.row}", "source": name, "domain": source.domain, "text": raw.text}
+                rows.append(row | {"num_words": num_words})
+    return rows
+
+
+def _table(title: str, expected: Forecast, num_engines: int) -> Table:
+    low, high = expected.thought_tokens_interval
+    table = Table("of", "expected", title=f"{title}, from {expected.num_sampled} written now")
+    table.add_row("thoughts", f"{expected.num_rows:,.0f}")
+    table.add_row("rejected by the engine", f"{expected.rejected_share:.1%}")
+    table.add_row("thought tokens (95% interval)", f"{expected.thought_tokens:,.0f} ({low:,.0f} to {high:,.0f})")
+    table.add_row("prompt tokens", f"{expected.prompt_tokens:,.0f}")
+    table.add_row("tokens/s of one engine", f"{expected.tokens_per_s_per_engine:,.0f}")
+    table.add_row("engine-hours", f"{expected.engine_hours:,.2f}")
+    if expected.gpu_hours:
+        table.add_row("GPU-hours", f"{expected.gpu_hours:,.2f}")
+    if expected.cost is not None:
+        table.add_row("cost", f"{expected.cost:,.2f}")
+    table.add_row(f"time with {num_engines} engines", duration(expected.seconds))
+    return table

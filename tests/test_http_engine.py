@@ -1,0 +1,130 @@
+"""The HTTP engine: nothing that a server does loses a thought; and a real `vllm serve`, killed in the middle."""
+
+import asyncio
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai_server import scripted_server
+from processes import group, start_rcpt, wait_until
+from synthesis_runs import assert_each_row_once, receipts, write_corpus
+
+from rcpt_ray.models import resolve_model
+from rcpt_ray.thoughts.engine import Completion, EngineCannotStart, EngineDied, Request, RowRefused
+from rcpt_ray.thoughts.http_engine import HttpEngine
+from rcpt_ray.thoughts.spec import ThoughtsSpec
+
+
+def _engine(model_folder: Path, url: str, **changed: Any) -> HttpEngine:
+    http = {"url": url, "model": "a-model", "patience_s": 3.0} | changed
+    spec = ThoughtsSpec.model_validate(
+        {"engine": "http", "teacher": {"reference": "a-model"}, "max_model_tokens": 2048, "http": http}
+    )
+    return HttpEngine(str(model_folder), "a-model", spec)
+
+
+def _complete(engine: HttpEngine, text: str = "A text.") -> Completion:
+    async def run() -> Completion:
+        await engine.start()
+        return await engine.complete(Request("a/1", 0, text, seed=5))
+
+    return asyncio.run(run())
+
+
+def test_thought_its_tokens_and_its_logprob_are_taken_from_the_answer(tiny_model_folder: Path) -> None:
+    with scripted_server() as server:
+        completion = _complete(_engine(tiny_model_folder, server.url))
+    assert (completion.thought, completion.finish_reason) == ("well then", "stop")
+    assert (completion.num_thought_tokens, completion.thought_logprob) == (2, -0.75)
+    assert all(isinstance(token, int) for token in server.asked[0]["prompt"])
+    assert server.asked[0]["seed"] == 5
+
+
+@pytest.mark.parametrize("script", [["drop"], [503], [500, "drop"], [429, 429, 429, 429, 429]])
+def test_lost_broken_and_busy_answers_are_asked_for_again(tiny_model_folder: Path, script: list[int | str]) -> None:
+    with scripted_server(*script) as server:
+        completion = _complete(_engine(tiny_model_folder, server.url, patience_s=30.0))
+    assert completion.thought == "well then"
+    assert len(server.asked) == len(script) + 1
+
+
+def test_request_that_loses_the_server_three_times_counts_as_its_death(tiny_model_folder: Path) -> None:
+    with scripted_server("drop", "drop", "drop") as server, pytest.raises(EngineDied):
+        _complete(_engine(tiny_model_folder, server.url))
+
+
+def test_request_that_the_server_refuses_is_a_rejected_row(tiny_model_folder: Path) -> None:
+    with scripted_server(422) as server, pytest.raises(RowRefused, match="^engine_refused$"):
+        _complete(_engine(tiny_model_folder, server.url))
+
+
+def test_document_longer_than_the_context_is_not_sent(tiny_model_folder: Path) -> None:
+    with scripted_server() as server:
+        with pytest.raises(RowRefused, match="^too_long_for_model$"):
+            _complete(_engine(tiny_model_folder, server.url), "word " * 20_000)
+        assert server.asked == []
+
+
+def test_server_with_another_model_is_named(tiny_model_folder: Path) -> None:
+    with (
+        scripted_server(model="other") as server,
+        pytest.raises(EngineCannotStart, match=r"serves other, not a-model; set thoughts\.http\.model"),
+    ):
+        _complete(_engine(tiny_model_folder, server.url))
+
+
+def test_server_that_never_answers_is_waited_for_and_named(tiny_model_folder: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+        with pytest.raises(EngineCannotStart, match=r"did not answer within patience_s=3 .*start it$"):
+            _complete(_engine(tiny_model_folder, url))
+
+
+def test_vllm_server_killed_and_restarted_in_the_middle_loses_nothing(tmp_path: Path) -> None:
+    num_documents, shard_documents = 96, 8
+    write_corpus(tmp_path / "corpus.jsonl", num_documents)
+    port, run = _free_port(), tmp_path / "run"
+    arguments = [
+        "jobs/recipes/tiny.yaml",
+        f"run={run}",
+        f"corpus.sources={{drawn: {{path: {tmp_path}/corpus.jsonl, domain: stem}}}}",
+        "corpus.heldout_share=0",
+        f"corpus.shard_documents={shard_documents}",
+        "thoughts.engine=http",
+        f"thoughts.http={{url: http://127.0.0.1:{port}/v1, model: tiny}}",
+        "thoughts.sampling.max_thought_tokens=200",
+        "thoughts.pool={cpus_per_engine: 0.5, shards_in_flight: 2}",
+        "thoughts.select.min_thought_tokens=0",
+    ]
+    process = start_rcpt("synthesize", *arguments)
+    try:
+        with _vllm_server(port, tmp_path / "first.log"):
+            wait_until(lambda: len(receipts(run)) >= 2 or process.poll() is not None, 300)
+        assert process.poll() is None, "the command ended before the server could be killed"
+        assert len(receipts(run)) < num_documents // shard_documents
+        with _vllm_server(port, tmp_path / "second.log"):
+            output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    finally:
+        process.kill()
+    assert_each_row_once(run, num_documents, num_again_at_most=0)
+
+
+def _vllm_server(port: int, log: Path) -> Any:
+    """A real server of the tiny model, killed at the end of the block; needs no time to end."""
+    model = resolve_model("tiny-random-llama").path
+    vllm = str(Path(sys.executable).with_name("vllm"))
+    options = ["--host=127.0.0.1", f"--port={port}", "--served-model-name=tiny", "--max-model-len=2048"]
+    options += ["--enforce-eager", "--dtype=float32", "--kv-cache-memory-bytes=200000000"]
+    environment = os.environ | {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
+    return group([vllm, "serve", model, *options], environment, log)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -1,0 +1,289 @@
+"""One engine over many shards: only a poison is rejected, only what was rejected is tried again, and all is metered."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from thoughts_fixtures import (
+    POISON,
+    DiesWithAllInFlight,
+    Row,
+    Says,
+    document,
+    generation_of,
+    keys,
+    make_parts,
+    outcomes,
+    rows_of,
+    shard_of,
+    write_shard,
+)
+
+from rcpt_ray.thoughts.engine import Engine, EngineCannotStart
+from rcpt_ray.thoughts.fake_engine import FakeEngine
+from rcpt_ray.thoughts.meter import Meter, Reading, read_meters
+from rcpt_ray.thoughts.parts import Receipt, read_receipts
+from rcpt_ray.thoughts.spec import FakeSpec
+from rcpt_ray.thoughts.turns import Turns
+from rcpt_ray.thoughts.work import Shard
+
+
+def documents_with(numbers: Sequence[int], *poisons: int) -> list[Row]:
+    return [document(number, f"a {POISON}" if number in poisons else None) for number in numbers]
+
+
+def mortal() -> FakeEngine:
+    """Dies of a poison, as often as it is tried."""
+    return FakeEngine(12, FakeSpec(die_on=POISON))
+
+
+def only(folder: Path, shard: Shard, engine: Engine | None = None) -> Receipt:
+    (receipt,) = make_parts([shard], folder, engine)
+    return receipt
+
+
+def test_shard_becomes_a_part_with_all_samples_in_order(tmp_path: Path) -> None:
+    shard = shard_of(write_shard(tmp_path, [document(1), document(2, ""), document(3)]))
+    (receipt,) = make_parts([shard], tmp_path / "out", generation=generation_of(num_samples=2))
+    assert keys(rows_of(tmp_path / "out", receipt)) == [(f"web/{n}", sample) for n in (1, 2, 3) for sample in (0, 1)]
+    assert (receipt.num_ok, receipt.rejected) == (4, {"empty_text": 2})
+    assert read_receipts(tmp_path / "out", "key-1") == {shard.digest: receipt}
+
+
+def test_part_of_a_repeated_shard_is_the_same_bytes(tmp_path: Path) -> None:
+    shard = shard_of(write_shard(tmp_path, [document(1), document(2)]))
+    first, again = ((tmp_path / name / only(tmp_path / name, shard).part).read_bytes() for name in ("a", "b"))
+    assert first == again
+
+
+def test_error_that_nobody_named_leaves_neither_part_nor_receipt(tmp_path: Path) -> None:
+    shard = shard_of(write_shard(tmp_path, [document(1)]))
+    with pytest.raises(RuntimeError, match="^no such kernel$"):
+        only(tmp_path / "out", shard, Says(RuntimeError("no such kernel")))
+    assert list((tmp_path / "out").glob("part-*")) == []
+
+
+def test_end_of_the_whole_process_is_a_death_for_the_process_after_it(tmp_path: Path) -> None:
+    """An error that rises stands for the end: like a kill, it leaves a try that began and no rows."""
+    shard = shard_of(write_shard(tmp_path, [document(1), document(2)]))
+    with pytest.raises(RuntimeError):
+        only(tmp_path / "out", shard, Says(RuntimeError("killed")))
+    rows = rows_of(tmp_path / "out", only(tmp_path / "out", shard))
+    assert [(row["status"], row["attempts"]) for row in rows] == [("ok", 2), ("ok", 2)]
+
+
+def test_engine_that_cannot_start_ends_the_work_with_its_words(tmp_path: Path) -> None:
+    shards = [shard_of(write_shard(tmp_path, [document(n)], f"{n}.parquet")) for n in range(2)]
+    with pytest.raises(EngineCannotStart, match="^no memory$"):
+        make_parts(shards, tmp_path / "out", FakeEngine(12, FakeSpec(cannot_start="no memory")))
+    assert list((tmp_path / "out").glob("part-*")) == []
+
+
+@pytest.mark.parametrize("poison", range(7))
+def test_document_on_which_the_engine_dies_is_alone_rejected(tmp_path: Path, poison: int) -> None:
+    shard = shard_of(write_shard(tmp_path, documents_with(range(7), poison)))
+    receipt = only(tmp_path / "out", shard, mortal())
+    rows = rows_of(tmp_path / "out", receipt)
+    assert keys(rows) == [(f"web/{number}", 0) for number in range(7)]
+    assert outcomes(rows) == [("rejected", "engine_died") if n == poison else ("ok", "") for n in range(7)]
+    assert list((tmp_path / "out" / "tries").iterdir()) == []
+
+
+def test_of_several_poisons_each_is_rejected_with_every_sample_of_it(tmp_path: Path) -> None:
+    shard = shard_of(write_shard(tmp_path, documents_with(range(6), 1, 4)))
+    (receipt,) = make_parts([shard], tmp_path / "out", mortal(), generation_of(num_samples=2))
+    rejected = [key for row, key in _with_keys(rows_of(tmp_path / "out", receipt)) if row["reason"] == "engine_died"]
+    assert rejected == [("web/1", 0), ("web/1", 1), ("web/4", 0), ("web/4", 1)]
+    assert (receipt.num_ok, receipt.rejected) == (8, {"engine_died": 4})
+
+
+def _with_keys(rows: Sequence[Row]) -> list[tuple[Row, tuple[str, int]]]:
+    return list(zip(rows, keys(rows), strict=True))
+
+
+def test_attempts_count_the_engines_that_died_with_a_request_in_flight(tmp_path: Path) -> None:
+    """0..3 twice, then 0..1 done; 2..3 once; 2 done; 3 twice."""
+    shard = shard_of(write_shard(tmp_path, documents_with(range(4), 3)))
+    rows = rows_of(tmp_path / "out", only(tmp_path / "out", shard, mortal()))
+    assert [row["attempts"] for row in rows] == [3, 3, 4, 5]
+
+
+def test_thoughts_beside_a_poison_are_those_that_there_would_be_without(tmp_path: Path) -> None:
+    shard = shard_of(write_shard(tmp_path, documents_with(range(5), 2)))
+    with_death, without = (
+        rows_of(tmp_path / n, only(tmp_path / n, shard, e)) for n, e in (("a", mortal()), ("b", None))
+    )
+    told = [(row["doc_id"], row["thought"]) for row in without if row["doc_id"] != "web/2"]
+    assert [(row["doc_id"], row["thought"]) for row in with_death if row["status"] == "ok"] == told
+
+
+def test_shards_in_flight_with_a_poison_lose_nothing(tmp_path: Path) -> None:
+    """The engine dies with the requests of all shards in flight; each shard is then tried by itself."""
+    numbers = [range(0, 3), range(3, 6), range(6, 9)]
+    shards = [shard_of(write_shard(tmp_path, documents_with(n, 4), f"{n}.parquet")) for n in numbers]
+    engine = DiesWithAllInFlight(9)
+    receipts = make_parts(shards, tmp_path / "out", engine)
+    assert [receipt.rejected for receipt in receipts] == [{}, {"engine_died": 1}, {}]
+    rows = [row for receipt in receipts for row in rows_of(tmp_path / "out", receipt)]
+    assert keys(rows) == [(f"web/{number}", 0) for number in range(9)]
+    assert [row["attempts"] for row in rows] == [2, 2, 2, 3, 5, 4, 2, 2, 2]
+
+
+def test_engine_that_died_under_several_shards_is_started_once_for_all(tmp_path: Path) -> None:
+    shards = [shard_of(write_shard(tmp_path, [document(n)], f"{n}.parquet")) for n in range(3)]
+    engine = DiesWithAllInFlight(3)
+    receipts = make_parts(shards, tmp_path / "out", engine)
+    assert [receipt.num_ok for receipt in receipts] == [1, 1, 1]
+    assert engine.num_starts == 2
+
+
+def retried(tmp_path: Path, documents: Sequence[Row], engine: Engine) -> tuple[list[Row], list[Row], Receipt]:
+    """Rows of a shard, and those after its rejected rows were tried again by another engine."""
+    file, folder = write_shard(tmp_path, documents), tmp_path / "out"
+    first = only(folder, shard_of(file), mortal())
+    second = only(folder, shard_of(file, round_=1, earlier_part=first.part), engine)
+    return rows_of(folder, first), rows_of(folder, second), second
+
+
+def test_retry_touches_only_what_was_rejected(tmp_path: Path) -> None:
+    documents = [document(0), document(1, f"a {POISON}"), document(2), document(3, " "), document(4)]
+    before, after, receipt = retried(tmp_path, documents, Says("another thought"))
+    assert keys(after) == keys(before)
+    assert outcomes(after) == [("ok", "")] * 5
+    assert [row["thought"] == "another thought" for row in after] == [False, True, False, True, False]
+    assert [after[number] for number in (0, 2, 4)] == [before[number] for number in (0, 2, 4)]
+    assert (receipt.round, receipt.num_ok, receipt.rejected) == (1, 5, {})
+
+
+def test_retry_raises_the_attempts_and_draws_with_another_seed(tmp_path: Path) -> None:
+    before, after, _ = retried(tmp_path, [document(0, f"a {POISON}"), document(1, " ")], FakeEngine(12))
+    assert [row["attempts"] for row in before] == [4, 3]
+    assert [(row["status"], row["attempts"]) for row in after] == [("ok", 5), ("rejected", 4)]
+    assert after[0]["seed"] != before[0]["seed"]
+
+
+def test_retry_of_what_the_engine_dies_of_again_counts_on(tmp_path: Path) -> None:
+    before, after, receipt = retried(tmp_path, documents_with(range(3), 1), mortal())
+    assert outcomes(after) == outcomes(before)
+    assert (before[1]["attempts"], after[1]["attempts"]) == (5, 7)
+    assert receipt.rejected == {"engine_died": 1}
+
+
+def test_readings_of_all_engines_add_up_to_the_rows(tmp_path: Path) -> None:
+    shards = [shard_of(write_shard(tmp_path, [document(n), document(n + 10, "")], f"{n}.parquet")) for n in range(3)]
+    receipts = make_parts(shards[:2], tmp_path / "out") + make_parts(shards[2:], tmp_path / "out")
+    readings = read_meters(tmp_path / "out")
+    assert sorted(reading.num_rows for reading in readings) == [2, 4]
+    assert sum(reading.num_rejected for reading in readings) == 3
+    tallies = [tally for receipt in receipts for tally in receipt.tallies]
+    for name in ("num_prompt_tokens", "num_thought_tokens"):
+        assert sum(getattr(reading, name) for reading in readings) == sum(getattr(tally, name) for tally in tallies)
+    assert {reading.state for reading in readings} == {"ended"}
+
+
+def test_reading_says_when_its_engine_was_ready_and_how_long_it_lived(tmp_path: Path) -> None:
+    meter = Meter(tmp_path, "a session")
+    (reading,) = read_meters(tmp_path)
+    assert (reading.session, reading.state, reading.ready_s) == ("a session", "starting", None)
+    meter.say("running")
+    (reading,) = read_meters(tmp_path)
+    assert reading.ready_s is not None and reading.started_s <= reading.ready_s <= reading.seen_s
+    assert Reading("a session", "ended", started_s=1800.0, seen_s=9000.0).hours == 2.0
+
+
+def test_two_work_together() -> None:
+    async def main() -> None:
+        turns, both_inside = Turns(), asyncio.Barrier(2)
+
+        async def work() -> None:
+            async with turns.together():
+                await both_inside.wait()
+
+        await asyncio.gather(work(), work())
+
+    asyncio.run(main())
+
+
+class Turn:
+    """Lets the event loop run everything else that is ready, once."""
+
+    def __await__(self):  # type: ignore[no-untyped-def]
+        yield
+
+
+@settings(deadline=None)
+@given(kinds=st.lists(st.tuples(st.sampled_from(["alone", "together"]), st.integers(0, 3), st.integers(0, 3))))
+def test_who_is_alone_excludes_all_others_and_everyone_gets_a_turn(kinds: list[tuple[str, int, int]]) -> None:
+    """Each comes after some turns of the loop and stays for some."""
+
+    async def main() -> int:
+        turns, inside, done = Turns(), list[str](), list[str]()
+
+        async def work(kind: str, num_before: int, num_inside: int) -> None:
+            for _ in range(num_before):
+                await Turn()
+            async with turns.alone() if kind == "alone" else turns.together():
+                inside.append(kind)
+                for _ in range(num_inside + 1):
+                    assert len(inside) == 1 or "alone" not in inside
+                    await Turn()
+                inside.remove(kind)
+            done.append(kind)
+
+        await asyncio.gather(*(work(*one) for one in kinds))
+        return len(done)
+
+    assert asyncio.run(main()) == len(kinds)
+
+
+def test_who_waits_to_be_alone_is_let_in_before_those_who_come_later() -> None:
+    async def main() -> list[str]:
+        turns, order = Turns(), list[str]()
+
+        async def work(name: str) -> None:
+            async with turns.alone() if name == "alone" else turns.together():
+                order.append(name)
+
+        async with turns.together():
+            alone = asyncio.ensure_future(work("alone"))
+            await Turn()
+            later = asyncio.ensure_future(work("later"))
+            await Turn()
+            assert order == []
+        await asyncio.gather(alone, later)
+        return order
+
+    assert asyncio.run(main()) == ["alone", "later"]
+
+
+def test_who_gives_up_waiting_to_be_alone_holds_nobody_up() -> None:
+    async def main() -> None:
+        turns = Turns()
+
+        async def alone() -> None:
+            async with turns.alone():
+                raise AssertionError("it was cancelled while another worked")
+
+        async with turns.together():
+            waiting = asyncio.ensure_future(alone())
+            await Turn()
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            async with turns.together():
+                pass
+
+    asyncio.run(main())
+
+
+def test_error_in_a_turn_ends_the_turn() -> None:
+    async def main() -> None:
+        turns = Turns()
+        for turn in (turns.alone, turns.together, turns.alone):
+            with pytest.raises(RuntimeError):
+                async with turn():
+                    raise RuntimeError
+
+    asyncio.run(main())
