@@ -28,8 +28,9 @@ def main() -> None:
     parser.add_argument("--thought-tokens", type=int, default=64)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--gpus", type=float, default=0.0)
-    parser.add_argument("--small", type=int, default=10_000, help="documents of the smaller pipeline run")
-    parser.add_argument("--large", type=int, default=1_000_000, help="documents of the larger pipeline run")
+    parser.add_argument("--medium", type=int, default=100_000, help="documents of the runs that are timed")
+    parser.add_argument("--small", type=int, default=10_000, help="documents of the smaller run of the memory")
+    parser.add_argument("--large", type=int, default=1_000_000, help="documents of the larger run of the memory")
     options = parser.parse_args()
     print(json.dumps({"hardware": describe(), "versions": versions()}))
     if options.part == "engine":
@@ -61,15 +62,20 @@ def _pipeline(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         rates = []
         for repeat in range(options.repeats):
-            small = _in_its_own_process("synthesis_pipeline.py", f"{folder}/small-{repeat}", str(options.small))
-            rates.append(options.small / small["seconds"])
-            print(f"{repeat} {options.small} documents: {small['seconds']:.1f} s, {rates[-1]:,.0f}/s, {_memory(small)}")
-        large = _in_its_own_process("synthesis_pipeline.py", f"{folder}/large", str(options.large))
-        rate = options.large / large["seconds"]
-        print(f"{options.large} documents: {large['seconds']:.1f} s, {rate:,.0f}/s, {_memory(large)}")
-        grown = (large["peak_mib"] - large["before_mib"]) - (small["peak_mib"] - small["before_mib"])
-        print(f"documents/s: {statistics.median(rates):,.0f} ({options.small}), {rate:,.0f} ({options.large})")
-        print(f"driver grows by {grown:.0f} MiB more with {options.large} than with {options.small} documents")
+            result = _in_its_own_process("synthesis_pipeline.py", f"{folder}/{repeat}", str(options.medium))
+            rates.append(options.medium / result["seconds"])
+            print(
+                f"{repeat} {options.medium} documents: {result['seconds']:.1f} s, {rates[-1]:,.0f}/s, {_memory(result)}"
+            )
+        small, large = (
+            _in_its_own_process("synthesis_pipeline.py", f"{folder}/{name}", str(number))
+            for name, number in (("small", options.small), ("large", options.large))
+        )
+        print(f"{options.small} documents: {small['seconds']:.1f} s, {_memory(small)}")
+        print(f"{options.large} documents: {large['seconds']:.1f} s, {_memory(large)}")
+        print(f"documents/s: {statistics.median(rates):,.0f} (median of {options.repeats} runs of {options.medium})")
+        grown = large["peak_mib"] - small["peak_mib"]
+        print(f"the driver's peak grows by {grown:.0f} MiB from {options.small} to {options.large} documents")
         again = _in_its_own_process("synthesis_pipeline.py", f"{folder}/large", str(options.large))
         print(f"resuming the run of {options.large} without its manifest: {again['seconds']:.1f} s")
 

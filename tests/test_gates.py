@@ -10,18 +10,18 @@ from thoughts_fixtures import Row, thought
 from rcpt_ray.thoughts.gates import gate_that_refuses, language_of, loop_share, shared_share, words_of
 from rcpt_ray.thoughts.select_spec import SelectSpec
 
-NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 ENGLISH = (
     "The pump was rated for forty litres a minute but delivered twenty-six, since the hose had been replaced in March "
     "with one of half the bore, and nobody had told the night shift about it."
 )
 ENGLISH_THOUGHT = (
-    "What changed, then? The hose, of course, and with it the pressure at the mouth of the pump. I should check whether "
-    "the numbers agree before I write that down."
+    "What changed, then? The hose, of course, and with it the pressure at the mouth of the pump. I should check "
+    "whether the numbers agree before I write that down."
 )
 GERMAN = (
-    "Was hat sich geändert? Natürlich der Schlauch, und mit ihm der Druck am Eingang der Pumpe. Ich sollte prüfen, ob die "
-    "Zahlen übereinstimmen, bevor ich das aufschreibe."
+    "Was hat sich geändert? Natürlich der Schlauch, und mit ihm der Druck am Eingang der Pumpe. Ich sollte prüfen, ob "
+    "die Zahlen übereinstimmen, bevor ich das aufschreibe."
 )
 JAPANESE = (
     "ポンプの定格は毎分四十リットルであったが、実際には二十六リットルしか出ていなかった。三月に吸い込み側のホースが"
@@ -66,7 +66,7 @@ def test_thought_that_runs_in_a_loop_is_refused(limit: float, reason: str | None
 @pytest.mark.parametrize(("limit", "reason"), [(0.1, "copy"), (0.2, None), (0.3, None)])
 def test_thought_that_copies_the_document_is_refused(limit: float, reason: str | None) -> None:
     """Of the thought's 5 sequences of 8 words one, its first, stands in the document, in another case."""
-    row = thought(thought=" ".join(NUMBERS[:12]), text="From " + " ".join(NUMBERS[:8]).upper() + ", and so on.")
+    row = thought(thought=" ".join(NUMBERS), text="From " + " ".join(NUMBERS[:8]).upper() + ", and so on.")
     assert refused(row, max_copy_share=limit) == reason
 
 

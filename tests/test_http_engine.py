@@ -95,16 +95,17 @@ def test_vllm_server_killed_and_restarted_in_the_middle_loses_nothing(tmp_path: 
         "corpus.heldout_share=0",
         f"corpus.shard_documents={shard_documents}",
         "thoughts.engine=http",
-        f"thoughts.http={{url: http://127.0.0.1:{port}/v1, model: tiny}}",
+        f"thoughts.http={{url: http://127.0.0.1:{port}/v1, model: tiny, seeds_requests: false}}",
         "thoughts.sampling.max_thought_tokens=200",
         "thoughts.pool={cpus_per_engine: 0.5, shards_in_flight: 2}",
         "thoughts.select.min_thought_tokens=0",
     ]
     process = start_rcpt("synthesize", *arguments)
     try:
-        with _vllm_server(port, tmp_path / "first.log"):
-            wait_until(lambda: len(receipts(run)) >= 2 or process.poll() is not None, 300)
-        assert process.poll() is None, "the command ended before the server could be killed"
+        with _vllm_server(port, tmp_path / "first.log") as server:
+            wait_until(lambda: len(receipts(run)) >= 2 or {process.poll(), server.poll()} != {None}, 300)
+            assert process.poll() is None, "the command ended before the server could be killed"
+            assert server.poll() is None, (tmp_path / "first.log").read_text()[-3000:]
         assert len(receipts(run)) < num_documents // shard_documents
         with _vllm_server(port, tmp_path / "second.log"):
             output, _ = process.communicate(timeout=300)
@@ -117,11 +118,11 @@ def test_vllm_server_killed_and_restarted_in_the_middle_loses_nothing(tmp_path: 
 def _vllm_server(port: int, log: Path) -> Any:
     """A real server of the tiny model, killed at the end of the block; needs no time to end."""
     model = resolve_model("tiny-random-llama").path
-    vllm = str(Path(sys.executable).with_name("vllm"))
+    server = [sys.executable, str(Path(__file__).with_name("vllm_serve.py")), "serve", model]
     options = ["--host=127.0.0.1", f"--port={port}", "--served-model-name=tiny", "--max-model-len=2048"]
     options += ["--enforce-eager", "--dtype=float32", "--kv-cache-memory-bytes=200000000"]
     environment = os.environ | {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
-    return group([vllm, "serve", model, *options], environment, log)
+    return group([*server, *options], environment, log)
 
 
 def _free_port() -> int:

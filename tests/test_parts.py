@@ -181,6 +181,12 @@ def test_finished_part_is_taken_over_from_a_folder_beside(tmp_path: Path) -> Non
     assert (after / receipt.part).read_bytes() == (tmp_path / "before" / receipt.part).read_bytes()
 
 
+def test_parts_are_taken_over_from_several_folders_beside_own_ones(tmp_path: Path) -> None:
+    beside = [make(tmp_path / "a", "5a"), make(tmp_path / "b", "6b")]
+    own = make(tmp_path / "c", "7c")
+    assert adopt_parts(tmp_path / "c", ["5a", "6b", "7c"], "key-1") == {"5a": beside[0], "6b": beside[1], "7c": own}
+
+
 def test_part_of_a_later_round_is_taken_over_as_such(tmp_path: Path) -> None:
     make(tmp_path / "before", status="rejected", reason="engine_died")
     second = make(tmp_path / "before", round_=1)

@@ -83,7 +83,9 @@ def test_quotes_and_brackets_after_the_stop_belong_to_the_sentence(sentence: str
     assert cut(f"{sentence} and then more", None, whole_sentences=True)[0] == sentence
 
 
-@pytest.mark.parametrize(("limit", "kept"), [(3, "はい。"), (7, "はい。"), (8, "はい。「いいえ。」"), (10, "はい。「いいえ。」")])
+@pytest.mark.parametrize(
+    ("limit", "kept"), [(3, "はい。"), (7, "はい。"), (8, "はい。「いいえ。」"), (10, "はい。「いいえ。」")]
+)
 def test_sentences_of_scripts_without_spaces_end_at_their_own_stops(limit: int, kept: str) -> None:
     assert cut("はい。「いいえ。」それは本当ですか？", limit + (limit > 7), characters_as_tokens) == (kept, len(kept))
 
@@ -102,11 +104,19 @@ def test_token_that_reaches_over_the_cut_is_counted() -> None:
 
 
 def test_character_of_several_tokens_is_kept_only_as_a_whole() -> None:
-    assert [cut("漢字", limit, bytes_as_tokens) for limit in (6, 5, 3, 2)] == [("漢字", 6), ("漢", 3), ("漢", 3), ("", 0)]
+    assert [cut("漢字", limit, bytes_as_tokens) for limit in (6, 5, 3, 2)] == [
+        ("漢字", 6),
+        ("漢", 3),
+        ("漢", 3),
+        ("", 0),
+    ]
 
 
 TEXT = st.lists(
-    st.one_of(st.sampled_from(["so", " it", " follows.", "!", "\n\n", "。", "漢字", " 🙂", "é", ' "', "<|im_end|>"]), st.text(max_size=4)),
+    st.one_of(
+        st.sampled_from(["so", " it", " follows.", "!", "\n\n", "。", "漢字", " 🙂", "é", ' "', "<|im_end|>"]),
+        st.text(max_size=4),
+    ),
     max_size=30,
 ).map("".join)
 
@@ -117,13 +127,15 @@ def holds(text: str, max_tokens: int | None, whole_sentences: bool, ends: TokenE
     assert text.startswith(found.text)
     assert max_tokens is None or found.num_tokens <= max_tokens
     assert found.num_tokens <= len(ends(text))
-    assert bool(found.num_tokens) == bool(found.text.strip()) or ends is not words_as_tokens
+    assert found.num_tokens >= bool(found.text.strip())
     return found
 
 
 @settings(deadline=None)
-@given(text=TEXT, limit=st.one_of(st.none(), st.integers(1, 40)), whole_sentences=st.booleans())
-@pytest.mark.parametrize("ends", [words_as_tokens, characters_as_tokens, bytes_as_tokens], ids=lambda ends: ends.__name__)
+@given(text=TEXT, limit=st.one_of(st.none(), st.integers(1, 12)), whole_sentences=st.booleans())
+@pytest.mark.parametrize(
+    "ends", [words_as_tokens, characters_as_tokens, bytes_as_tokens], ids=lambda ends: ends.__name__
+)
 def test_cut_is_a_beginning_of_the_text_within_the_limit(
     ends: TokenEnds, text: str, limit: int | None, whole_sentences: bool
 ) -> None:
@@ -131,7 +143,7 @@ def test_cut_is_a_beginning_of_the_text_within_the_limit(
 
 
 @settings(deadline=None)
-@given(text=TEXT, limit=st.one_of(st.none(), st.integers(1, 40)), whole_sentences=st.booleans())
+@given(text=TEXT, limit=st.one_of(st.none(), st.integers(1, 12)), whole_sentences=st.booleans())
 def test_cut_by_the_tokens_of_a_model_is_within_the_limit_when_it_is_tokenized_again(
     model_ends: TokenEnds, tokenizer: Any, text: str, limit: int | None, whole_sentences: bool
 ) -> None:

@@ -12,6 +12,7 @@ from thoughts_fixtures import (
     DiesWithAllInFlight,
     Row,
     Says,
+    Turn,
     document,
     generation_of,
     keys,
@@ -124,8 +125,7 @@ def test_shards_in_flight_with_a_poison_lose_nothing(tmp_path: Path) -> None:
     """The engine dies with the requests of all shards in flight; each shard is then tried by itself."""
     numbers = [range(0, 3), range(3, 6), range(6, 9)]
     shards = [shard_of(write_shard(tmp_path, documents_with(n, 4), f"{n}.parquet")) for n in numbers]
-    engine = DiesWithAllInFlight(9)
-    receipts = make_parts(shards, tmp_path / "out", engine)
+    receipts = make_parts(shards, tmp_path / "out", DiesWithAllInFlight())
     assert [receipt.rejected for receipt in receipts] == [{}, {"engine_died": 1}, {}]
     rows = [row for receipt in receipts for row in rows_of(tmp_path / "out", receipt)]
     assert keys(rows) == [(f"web/{number}", 0) for number in range(9)]
@@ -133,11 +133,12 @@ def test_shards_in_flight_with_a_poison_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_engine_that_died_under_several_shards_is_started_once_for_all(tmp_path: Path) -> None:
-    shards = [shard_of(write_shard(tmp_path, [document(n)], f"{n}.parquet")) for n in range(3)]
-    engine = DiesWithAllInFlight(3)
+    """The document by itself is tried twice: at once with the others, then alone."""
+    shards = [shard_of(write_shard(tmp_path, documents_with([n], 1), f"{n}.parquet")) for n in range(3)]
+    engine = DiesWithAllInFlight()
     receipts = make_parts(shards, tmp_path / "out", engine)
-    assert [receipt.num_ok for receipt in receipts] == [1, 1, 1]
-    assert engine.num_starts == 2
+    assert [receipt.num_ok for receipt in receipts] == [1, 0, 1]
+    assert engine.num_starts == 3
 
 
 def retried(tmp_path: Path, documents: Sequence[Row], engine: Engine) -> tuple[list[Row], list[Row], Receipt]:
@@ -205,13 +206,6 @@ def test_two_work_together() -> None:
         await asyncio.gather(work(), work())
 
     asyncio.run(main())
-
-
-class Turn:
-    """Lets the event loop run everything else that is ready, once."""
-
-    def __await__(self):  # type: ignore[no-untyped-def]
-        yield
 
 
 @settings(deadline=None)

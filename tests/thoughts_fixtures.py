@@ -1,7 +1,7 @@
 """Documents, thoughts, shards and engines for the tests of thoughts."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from rcpt_ray.thoughts.fake_engine import FakeEngine
 from rcpt_ray.thoughts.generate import Generation, generate_rows, wanted_of
 from rcpt_ray.thoughts.meter import Meter
 from rcpt_ray.thoughts.parts import Receipt
-from rcpt_ray.thoughts.spec import FakeSpec, ThoughtsSpec
+from rcpt_ray.thoughts.spec import ThoughtsSpec
 from rcpt_ray.thoughts.work import EngineWork, Shard
 
 Row = dict[str, Any]
@@ -186,27 +186,34 @@ class NeverAnswers:
     def close(self) -> None: ...
 
 
+class Turn:
+    """Lets the event loop run everything else that is ready, once."""
+
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
 class DiesWithAllInFlight:
-    """Holds the first requests until so many are there and dies with all of them; then the fake that a poison kills."""
+    """Dies of a poison some turns of the loop after it came, and all that is in flight by then dies with it."""
 
     seeds_requests = True
 
-    def __init__(self, num_requests: int) -> None:
-        self._num_left = num_requests
-        self._all_there = asyncio.Event()
-        self._fake = FakeEngine(12, FakeSpec(die_on=POISON))
+    def __init__(self) -> None:
+        self._fake, self._ended = FakeEngine(12), asyncio.Event()
         self.num_starts = 0
 
     async def start(self) -> None:
         self.num_starts += 1
+        self._ended = asyncio.Event()
 
     async def complete(self, request: Request) -> Completion:
-        if self.num_starts > 1:
-            return await self._fake.complete(request)
-        self._num_left -= 1
-        if self._num_left == 0:
-            self._all_there.set()
-        await self._all_there.wait()
-        raise EngineDied("with all in flight")
+        ended = self._ended
+        for number in range(100):
+            if ended.is_set():
+                raise EngineDied("with all in flight")
+            if number == 50 and POISON in request.text:
+                ended.set()
+            await Turn()
+        return await self._fake.complete(request)
 
     def close(self) -> None: ...

@@ -7,7 +7,7 @@ reason; an engine that dies ends all rows in flight, and nothing of them is kept
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -119,23 +119,22 @@ async def generate_rows(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def rejected_row(wanted: Wanted, generation: Generation, seed: int, attempts: int, reason: str) -> Row:
+def rejected_row(wanted: Wanted, engine: Engine, generation: Generation, attempts: int, reason: str) -> Row:
     """The row of a thought that there is not."""
-    return _row(wanted, generation, seed, attempts) | _REFUSED | {"reason": reason}
+    return _row(wanted, engine, generation, attempts) | _REFUSED | {"reason": reason}
 
 
 async def _generate_row(
     wanted: Wanted, engine: Engine, generation: Generation, num_deaths: int, on_row: Callable[[Row], None] | None
 ) -> Row:
     document, attempts = wanted.document, 1 + wanted.num_rejected + num_deaths
-    drawn = request_seed(generation.seed, document["doc_id"], wanted.sample_index, wanted.num_rejected)
-    seed = drawn if engine.seeds_requests else generation.seed
+    seed = _seed(wanted, generation)
     try:
-        completion = await engine.complete(Request(document["doc_id"], wanted.sample_index, document["text"], drawn))
+        completion = await engine.complete(Request(document["doc_id"], wanted.sample_index, document["text"], seed))
     except RowRefused as refusal:
-        row = rejected_row(wanted, generation, seed, attempts, str(refusal))
+        row = rejected_row(wanted, engine, generation, attempts, str(refusal))
     else:
-        row = _row(wanted, generation, seed, attempts) | asdict(completion)
+        row = _row(wanted, engine, generation, attempts) | vars(completion)
         empty = not completion.thought
         row |= {"status": "rejected" if empty else "ok", "reason": "empty_thought" if empty else ""}
     if on_row is not None:
@@ -143,6 +142,11 @@ async def _generate_row(
     return row
 
 
-def _row(wanted: Wanted, generation: Generation, seed: int, attempts: int) -> Row:
+def _seed(wanted: Wanted, generation: Generation) -> int:
+    return request_seed(generation.seed, wanted.document["doc_id"], wanted.sample_index, wanted.num_rejected)
+
+
+def _row(wanted: Wanted, engine: Engine, generation: Generation, attempts: int) -> Row:
+    seed = _seed(wanted, generation) if engine.seeds_requests else generation.seed
     columns = {name: wanted.document[name] for name in ("doc_id", "source", "domain", "text")}
     return columns | generation.common | {"sample_index": wanted.sample_index, "seed": seed, "attempts": attempts}

@@ -23,13 +23,12 @@ _MAX_LOSSES = 3
 class HttpEngine:
     """A teacher behind HTTP."""
 
-    seeds_requests = True
-
     def __init__(self, tokenizer_path: str, reference: str, spec: ThoughtsSpec) -> None:
         from openai import AsyncOpenAI
 
         http = spec.http
         self._spec, self._model = spec, http.model or reference
+        self.seeds_requests = http.seeds_requests
         self._client = AsyncOpenAI(
             base_url=http.url,
             api_key=os.environ.get(http.api_key_variable, "none"),
@@ -101,7 +100,7 @@ class HttpEngine:
                 max_tokens=sampling.max_thought_tokens,
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
-                seed=request.seed,
+                seed=request.seed if self.seeds_requests else None,
                 stop=list(self._frame.stop) or None,
                 logprobs=0 if self._spec.keep_logprobs else None,
                 # Beyond the standard, and known to vLLM; sent only where it asks for something.

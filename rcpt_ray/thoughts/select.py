@@ -57,7 +57,8 @@ class Selection:
         if freed != row["thought"] or trims or (spec.max_thought_tokens or tokens) < tokens:
             cut = truncate(freed, spec.max_thought_tokens, self._ends, whole_sentences=trims)
             row |= {"thought": cut.text, "num_thought_tokens": cut.num_tokens, "thought_logprob": None}
-        return row, gate_that_refuses(row, spec, self._prompt_words) or self._refused_by_score(row)
+        empty = None if row["thought"] else "empty_thought"
+        return row, gate_that_refuses(row, spec, self._prompt_words) or self._refused_by_score(row) or empty
 
     def _refused_by_score(self, row: Row) -> str | None:
         spec, scores = self._spec, self._scores_of(row)

@@ -73,6 +73,8 @@ class HttpSpec(Settings):
     """The environment variable that holds the key; the key itself never stands in a recipe."""
     requests_in_flight: PositiveInt = 64
     """Requests that one engine actor has open at once."""
+    seeds_requests: bool = True
+    """Send a seed of its own with each request; false for a server on vLLM's CPU build, which dies of them."""
     patience_s: float = Field(default=600.0, gt=0.0)
     """Seconds to wait for a server that does not answer, before the job fails."""
     timeout_s: float = Field(default=600.0, gt=0.0)

@@ -56,7 +56,7 @@ def plan_spans(whole: Span, finished: Set[Span], deaths: Mapping[Span, int]) -> 
         was_split = len(span) > 1 and any(done in span for done in finished)
         if span in finished:
             yield span, "finished"
-        elif deaths.get(span, 0) < tolerated and not was_split:
+        elif len(span) == 0 or (deaths.get(span, 0) < tolerated and not was_split):
             yield span, "try"
         elif len(span) == 1:
             yield span, "reject"

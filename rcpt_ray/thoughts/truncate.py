@@ -3,7 +3,7 @@
 Token ends come from the teacher's tokenizer as positions in the characters, so a cut text is a prefix of the whole.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +12,10 @@ import regex
 TokenEnds = Callable[[str], list[int]]
 """Text -> the position in it where each of its tokens ends."""
 
-_SENTENCE_END = regex.compile(r"""[\p{Sentence_Terminal}…]+["'”’»)\]」』]*(?=\s|$)|[。！？]+[」』]*""")
+# Possessive, and begun at the first stop of a run: a thought of a thousand stops is read once.
+_SENTENCE_END = regex.compile(
+    r"""(?<![\p{Sentence_Terminal}…])[\p{Sentence_Terminal}…]++["'”’»)\]」』]*+(?=\s|$)|[。！？]+[」』]*"""
+)
 _SPAN = regex.compile(r"<think(?:ing)?>(.*?)</think(?:ing)?>", regex.DOTALL)
 _OPEN, _CLOSE = regex.compile(r"<think(?:ing)?>"), regex.compile(r"</think(?:ing)?>")
 
@@ -57,10 +60,21 @@ def truncate(text: str, max_tokens: int | None, ends: TokenEnds, whole_sentences
     over = max_tokens is not None and len(token_ends) > max_tokens
     if not over and not whole_sentences:
         return Cut(text, len(token_ends))
-    limit = token_ends[max_tokens - 1] if over and max_tokens is not None else len(text)
+    limit = _last_end(token_ends, max_tokens) if over and max_tokens is not None else len(text)
     last = max((match.end() for match in _SENTENCE_END.finditer(text) if match.end() <= limit), default=limit)
     kept = text[:last].rstrip()
-    return Cut(kept, sum(end <= len(kept) for end in token_ends))
+    num_within = sum(end <= len(kept) for end in token_ends)
+    reaches_over = len(kept) > (token_ends[num_within - 1] if num_within else 0)
+    return Cut(kept, num_within + reaches_over)
+
+
+def _last_end(token_ends: Sequence[int], max_tokens: int) -> int:
+    """Where the first `max_tokens` of more tokens end, without a character of which they are a part.
+
+    >>> _last_end([1, 4, 4, 4], 3)
+    1
+    """
+    return max((end for end in token_ends[:max_tokens] if end < token_ends[max_tokens]), default=0)
 
 
 def reasoning_span(text: str, mode: Literal["drop", "only", "keep"]) -> str | None:
@@ -79,8 +93,12 @@ def reasoning_span(text: str, mode: Literal["drop", "only", "keep"]) -> str | No
         return None
     match mode:
         case "drop":
-            return str(outside).strip()
+            return _without_tags(outside).strip()
         case "only":
-            return "\n\n".join(match.group(1).strip() for match in _SPAN.finditer(text))
+            return "\n\n".join(_without_tags(match.group(1)).strip() for match in _SPAN.finditer(text))
         case "keep":
-            return str(_CLOSE.sub("", _OPEN.sub("", text))).strip()
+            return _without_tags(text).strip()
+
+
+def _without_tags(text: str) -> str:
+    return str(_CLOSE.sub("", _OPEN.sub("", text)))

@@ -113,7 +113,7 @@ class EngineWork:
             return tries.rows(span)
         (one,) = wanted[span.start : span.stop]
         attempts = one.num_rejected + tries.num_deaths(span)
-        return [rejected_row(one, self._generation, self._generation.seed, attempts, "engine_died")]
+        return [rejected_row(one, self._engine, self._generation, attempts, "engine_died")]
 
 
 def _merged(kept: list[Row], new: list[Row]) -> list[Row]:
