@@ -24,8 +24,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["engine", "pipeline"])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--documents", type=int, default=128, help="documents of the engine part")
-    parser.add_argument("--thought-tokens", type=int, default=64)
+    parser.add_argument("--documents", type=int, default=64, help="documents of the engine part")
+    parser.add_argument("--thought-tokens", type=int, default=128)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--gpus", type=float, default=0.0)
     parser.add_argument("--medium", type=int, default=100_000, help="documents of the runs that are timed")
@@ -85,12 +85,12 @@ def _memory(result: dict[str, float]) -> str:
 
 
 def _in_its_own_process(script: str, *arguments: str) -> dict[str, float]:
-    """The JSON that a script prints last."""
+    """The JSON that a script prints last; engines may say something after it."""
     command = [sys.executable, str(BENCHMARKS / script), *arguments]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{ran.stderr[-4000:]}")
-    result: dict[str, float] = json.loads(ran.stdout.strip().splitlines()[-1])
+    result: dict[str, float] = json.loads([line for line in ran.stdout.splitlines() if line.startswith("{")][-1])
     return result
 
 

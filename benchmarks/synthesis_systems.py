@@ -28,7 +28,7 @@ from rcpt_ray.thoughts.meter import read_meters
 from rcpt_ray.thoughts.outcome import make_thoughts
 from rcpt_ray.thoughts.prompt import PromptFrame, load_prompt
 from rcpt_ray.thoughts.spec import ThoughtsSpec
-from rcpt_ray.thoughts.vllm_engine import engine_arguments
+from rcpt_ray.thoughts.vllm_client import engine_arguments
 
 SHARD_DOCUMENTS = 16
 
@@ -118,13 +118,13 @@ def _bare(spec: ThoughtsSpec, model: ResolvedModel, texts: list[str]) -> dict[st
 
 
 def _ray_data_llm(spec: ThoughtsSpec, model: ResolvedModel, texts: list[str]) -> dict[str, float]:
-    """A warm-up row first; the others are let in when it is done, so that the engine is ready when the clock starts."""
+    """A warm-up batch first; the others are let in when it is done, so that the engine is ready at the start."""
     import ray
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
     arguments = {key: value for key, value in engine_arguments(spec, model.path, seed=17).items() if key != "model"}
     with tempfile.TemporaryDirectory() as folder, cluster.session():
-        cluster.connect(ClusterSpec())
+        cluster.connect(ClusterSpec(num_cpus=4))  # its stages and the waiting block each want one
         flag = Path(folder) / "go"
 
         def gate(row: dict[str, Any]) -> dict[str, Any]:
@@ -137,9 +137,10 @@ def _ray_data_llm(spec: ThoughtsSpec, model: ResolvedModel, texts: list[str]) ->
             engine_kwargs=arguments,
             batch_size=SHARD_DOCUMENTS,
             concurrency=1,
-            apply_chat_template=False,
-            tokenize=False,
-            detokenize=False,
+            chat_template_stage=False,
+            tokenize_stage=False,
+            detokenize_stage=False,
+            placement_group_config=None if spec.pool.gpus_per_engine else {"bundles": [{"CPU": 1}]},
         )
         sampling = {"temperature": 0.0, "top_p": spec.sampling.top_p, "max_tokens": spec.sampling.max_thought_tokens}
         processor = build_processor(
@@ -153,20 +154,21 @@ def _ray_data_llm(spec: ThoughtsSpec, model: ResolvedModel, texts: list[str]) ->
             postprocess=lambda row: {"index": row["index"], "num_tokens": row["num_generated_tokens"]},
         )
         prompts = _prompts(spec, model, texts)
-        rows = [{"index": -1, "ids": prompts[0]}] + [{"index": index, "ids": ids} for index, ids in enumerate(prompts)]
-        num_blocks = 1 + len(prompts) // SHARD_DOCUMENTS
-        dataset = processor(
-            ray.data.from_items(rows[:1])
-            .union(ray.data.from_items(rows[1:], override_num_blocks=num_blocks - 1))
-            .map(gate, num_cpus=0.01)
-        )
+        # One whole batch warms the engine up; the others wait as one block, which holds one task only.
+        warm_up = [{"index": -1 - index, "ids": ids} for index, ids in enumerate(prompts[:SHARD_DOCUMENTS])]
+        timed = [{"index": index, "ids": ids} for index, ids in enumerate(prompts)]
+        both = [ray.data.from_items(rows, override_num_blocks=1) for rows in (warm_up, timed)]
+        dataset = processor(both[0].union(both[1]).map(gate))
         started, num_tokens = 0.0, 0
+        num_warm = 0
         for row in dataset.iter_rows():
-            if row["index"] < 0:
+            if row["index"] >= 0:
+                num_tokens += int(row["num_tokens"])
+                continue
+            num_warm += 1
+            if num_warm == len(warm_up):
                 started = time.monotonic()
                 flag.touch()
-            else:
-                num_tokens += int(row["num_tokens"])
         return {"tokens": num_tokens, "seconds": time.monotonic() - started}
 
 

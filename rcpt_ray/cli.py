@@ -24,7 +24,7 @@ _STAGE_VERBS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     try:
         _dispatch(options)
     except UserError as mistake:
@@ -103,6 +103,17 @@ def _parser() -> argparse.ArgumentParser:
     pull = actions.add_parser("pull", help="bring a model into the cache")
     pull.add_argument("name", metavar="NAME", help="a name of `rcpt models list`, a hub id or a folder")
     return parser
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Options of a command; settings may stand before and after its flags."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and ("overrides" not in options or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
+    return options
 
 
 def _positive(text: str) -> int:

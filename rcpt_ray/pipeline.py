@@ -1,4 +1,4 @@
-"""The order of the stages: corpus -> thoughts -> select -> mixture -> training -> evaluation -> report.
+"""The order of the stages: corpus -> thoughts -> scores -> select -> mixture -> training -> evaluation -> report.
 
 `build` finishes a stage (rcpt run) or only looks it up (rcpt plan); stages that arms share have one fingerprint and
 are made once.
@@ -11,22 +11,15 @@ from pathlib import Path
 from rcpt_ray.corpus.read import digest_files, list_files
 from rcpt_ray.evaluation.questions import read_task
 from rcpt_ray.models import ResolvedModel, resolve_model
-from rcpt_ray.recipe import Recipe
+from rcpt_ray.recipe import ArmSettings, Recipe
 from rcpt_ray.report.gather import gather
 from rcpt_ray.settings import ModelSpec
 from rcpt_ray.stage import Builder, Built
-from rcpt_ray.stages import (
-    corpus_stage,
-    evaluation_stage,
-    generate_stage,
-    mixture_stage,
-    report_stage,
-    select_stage,
-    training_stage,
-)
+from rcpt_ray.stages import corpus_stage, evaluation_stage, mixture_stage, report_stage, training_stage
+from rcpt_ray.thought_stages import generate_stage, scores_stage, select_stage
 
 STAGES = ("corpus", "thoughts", "mixture", "training", "evaluation", "report")
-"""Where a command may stop; `thoughts` holds the stages generate and select."""
+"""Where a command may stop; `thoughts` holds the stages generate, scores and select."""
 Resolve = Callable[[ModelSpec, bool], ResolvedModel]
 _FAKE_TEACHER = ResolvedModel(reference="fake engine", path="", revision="none", checksum="fake")
 
@@ -36,6 +29,7 @@ class ArmStages:
     """One arm's stages as far as they were built."""
 
     generated: Built | None = None
+    scores: Built | None = None
     selected: Built | None = None
     mixture: Built | None = None
     training: Built | None = None
@@ -65,7 +59,7 @@ def build_pipeline(recipe: Recipe, build: Builder, until: str = "report", resolv
     # Arms that others are matched to come first.
     order = sorted(recipe.arms, key=lambda name: settings[name].mixture.match_tokens_of is not None)
     trained = [name for name in order if recipe.arms[name].train]
-    corpus_of_recipe = corpus_stage(recipe)
+    corpus_of_recipe, judges = corpus_stage(recipe), dict[str, ResolvedModel]()
     question_digests = _check_questions(recipe) if last >= STAGES.index("evaluation") else {}
     if last >= STAGES.index("thoughts"):
         for name in trained:
@@ -74,6 +68,8 @@ def build_pipeline(recipe: Recipe, build: Builder, until: str = "report", resolv
                 done.teachers[name] = (
                     _FAKE_TEACHER if thoughts.engine == "fake" else resolve(thoughts.teacher, thoughts.engine == "http")
                 )
+                if thoughts.select.needs_gain:
+                    judges[name] = resolve(thoughts.scores.student or recipe.student, False)
     if last >= STAGES.index("mixture"):
         done.student = resolve(recipe.student, False)
     corpus = done.corpus = build.one(corpus_of_recipe)
@@ -81,10 +77,8 @@ def build_pipeline(recipe: Recipe, build: Builder, until: str = "report", resolv
     if last >= STAGES.index("thoughts"):
         for name in trained:
             if name in done.teachers:
-                teacher = done.teachers[name]
-                generated = build.one(generate_stage(recipe, settings[name], corpus, teacher))
-                selected = build.one(select_stage(settings[name], generated, teacher))
-                done.arms[name] = ArmStages(generated, selected)
+                models = done.teachers[name], judges.get(name)
+                done.arms[name] = _build_thoughts(recipe, settings[name], corpus, *models, build)
     if done.student is None:
         return done
     for name in trained:
@@ -123,6 +117,16 @@ def build_pipeline(recipe: Recipe, build: Builder, until: str = "report", resolv
         }
         done.report = build.one(report_stage(recipe, {"corpus": corpus, **inputs}, lambda: gather(recipe, done)))
     return done
+
+
+def _build_thoughts(
+    recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: ResolvedModel, judge: ResolvedModel | None, build: Builder
+) -> ArmStages:
+    """The stages of one arm's thoughts; `judge` is the student whose saved bits are the gain."""
+    generated, scores = build.one(generate_stage(recipe, arm, corpus, teacher)), None
+    if arm.thoughts.select.needs_gain or arm.thoughts.select.needs_critic:
+        scores = build.one(scores_stage(recipe, arm, generated, teacher, judge))
+    return ArmStages(generated, scores, build.one(select_stage(arm, generated, teacher, scores)))
 
 
 def _resolve(spec: ModelSpec, tokenizer_only: bool) -> ResolvedModel:

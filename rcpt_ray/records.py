@@ -49,6 +49,11 @@ THOUGHT: Final = pa.schema(
 )
 """A thought about a document, kept (status ok) or not (rejected, with its reason). Key: doc_id, sample_index."""
 
+SCORED_THOUGHT: Final = pa.schema(
+    [("doc_id", pa.string()), ("sample_index", pa.int32()), ("gain_bits", pa.float32()), ("critic", pa.float32())]
+)
+"""Scores of a thought; null where it was not scored by that kind."""
+
 PACKED_ROW: Final = pa.schema(
     [
         ("input_ids", pa.list_(pa.int32())),

@@ -11,7 +11,7 @@ from rcpt_ray.thoughts.meter import read_meters
 from rcpt_ray.thoughts.progress import read_progress
 
 _STALE_S = 10.0
-_STAGES = ("corpus", "thoughts", "select", "mixture", "training", "evaluation", "report")
+_STAGES = ("corpus", "thoughts", "scores", "select", "mixture", "training", "evaluation", "report")
 
 
 def print_run(path: str) -> None:

@@ -18,10 +18,6 @@ from rcpt_ray.recipe import ArmSettings, Recipe
 from rcpt_ray.report import spec as report_spec
 from rcpt_ray.stage import Built, Stage, Together
 from rcpt_ray.terminal import Bar
-from rcpt_ray.thoughts import spec as thoughts_spec
-from rcpt_ray.thoughts.generate import make_generation
-from rcpt_ray.thoughts.prompt import load_prompt
-from rcpt_ray.thoughts.select_spec import SELECT_VERSION
 from rcpt_ray.training import spec as training_spec
 
 if TYPE_CHECKING:
@@ -42,58 +38,6 @@ def corpus_stage(recipe: Recipe) -> Stage:
         inputs=dict(input_digests(spec)),
         outputs="part-*.parquet",
         make=lambda folder, bar: prepare(spec, recipe.seed, folder, bar.advance),
-    )
-
-
-def generate_stage(recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: ResolvedModel) -> Stage:
-    """Shards of documents -> parts of thoughts."""
-    spec = arm.thoughts
-    generation = make_generation(spec, recipe.seed, teacher)
-
-    def connect() -> None:
-        cluster.connect(recipe.cluster)
-        cluster.require("thoughts.pool", spec.pool.cpus_per_engine, spec.pool.gpus_per_engine, recipe.cluster)
-
-    def make(folder: Path, bar: Bar) -> Outcome:
-        from rcpt_ray.thoughts.outcome import make_thoughts
-
-        num_documents = int(corpus.record.details["num_train"])
-        return make_thoughts(generation, corpus.parts(TRAIN_PARTS), num_documents, folder, connect, bar)
-
-    inputs = {"corpus": corpus.digest, "teacher": teacher.checksum, "prompt": generation.prompt_digest}
-    return Stage(
-        "thoughts",
-        f"thoughts by {teacher.reference}",
-        thoughts_spec.GENERATE_VERSION,
-        spec.defining() | {"seed": recipe.seed},
-        inputs,
-        "part-*.parquet",
-        make,
-    )
-
-
-def select_stage(arm: ArmSettings, generated: Built, teacher: ResolvedModel) -> Stage:
-    """Parts of thoughts -> the thoughts that are used."""
-    spec, prompt = arm.thoughts.select, load_prompt(arm.thoughts.prompt)
-
-    def make(folder: Path, bar: Bar) -> Outcome:
-        from rcpt_ray.thoughts.gates import words_of
-        from rcpt_ray.thoughts.select import Selection, select
-        from rcpt_ray.thoughts.truncate import token_ends_of, words_as_tokens
-
-        ends = token_ends_of(teacher.path) if teacher.path else words_as_tokens
-        parts = generated.parts("part-*.parquet")
-        bar.total(len(parts))
-        return select(bar.over(parts), Selection(spec, ends, words_of(prompt.words)), folder)
-
-    return Stage(
-        "select",
-        "selected thoughts",
-        SELECT_VERSION,
-        spec.defining(),
-        {"thoughts": generated.digest},
-        "part-*.parquet",
-        make,
     )
 
 

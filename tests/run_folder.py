@@ -40,5 +40,5 @@ def assert_adds_up(run: Path) -> None:
 
 
 def _all_manifests(run: Path) -> Iterator[Manifest]:
-    for stage in ("corpus", "thoughts", "select", "mixture", "training", "evaluation", "report"):
+    for stage in ("corpus", "thoughts", "scores", "select", "mixture", "training", "evaluation", "report"):
         yield from manifests(run, stage)

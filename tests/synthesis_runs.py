@@ -3,6 +3,7 @@
 import json
 import random
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -39,11 +40,19 @@ def engine_processes(driver: psutil.Process, name: str) -> list[psutil.Process]:
     return found
 
 
-def synthesize_with_kills(arguments: list[str], run: Path, kills: list[str], num_shards: int, seed: int) -> None:
+def synthesize_with_kills(
+    arguments: list[str],
+    run: Path,
+    kills: list[str],
+    num_shards: int,
+    seed: int,
+    look: Callable[[], None] = lambda: None,
+) -> None:
     """Run `rcpt synthesize ARGUMENTS` with one kill after another, then to its end.
 
     A kill is `job` (the command itself, which is then typed again) or what the command line of a process below it
     holds. Each comes when a random number of further shards is done; a shard that is done is never made again.
+    `look` is called while synthesis is under way.
     """
     draw, before, process = random.Random(seed), dict[Path, int](), None
     try:
@@ -53,6 +62,8 @@ def synthesize_with_kills(arguments: list[str], run: Path, kills: list[str], num
             process = process or start_rcpt("synthesize", *arguments)
             _wait_for_receipts(run, target, process)
             before = before | receipts(run)
+            if number == 0:
+                look()
             if kill == "job":
                 process.kill()
                 process.wait()

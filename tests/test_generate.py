@@ -112,9 +112,10 @@ def test_empty_thought_is_rejected() -> None:
 
 
 def test_rejected_row_names_the_document_and_the_reason() -> None:
-    row = rejected_row(Wanted(document(1), 2), generation_of(), seed=5, attempts=3, reason="engine_died")
+    row = rejected_row(Wanted(document(1), 2), FakeEngine(12), generation_of(), attempts=3, reason="engine_died")
     assert set(row) == set(THOUGHT.names)
-    assert (row["doc_id"], row["sample_index"], row["seed"], row["attempts"]) == ("web/1", 2, 5, 3)
+    assert (row["doc_id"], row["sample_index"], row["attempts"]) == ("web/1", 2, 3)
+    assert row["seed"] == request_seed(17, "web/1", 2)
     assert outcomes([row]) == [("rejected", "engine_died")]
 
 

@@ -1,8 +1,10 @@
 """Synthesis that is killed, as a whole and in parts, at random moments: no thought is lost, doubled or made again."""
 
+import re
 from pathlib import Path
 
 import pytest
+from processes import rcpt
 from synthesis_runs import assert_each_row_once, synthesize_with_kills, write_corpus
 
 ACTOR = "EngineActor"
@@ -31,7 +33,14 @@ def _with_fake_engine(folder: Path, num_documents: int, shard_documents: int, ki
         "thoughts.fake.delay_s=0.4",
         "thoughts.pool={max_engines: 2, cpus_per_engine: 0.5, shards_in_flight: 2}",
     )
-    synthesize_with_kills(arguments, folder / "run", kills, num_documents // shard_documents, seed)
+
+    def look_from_another_terminal() -> None:
+        shown = rcpt("show", str(folder / "run")).stdout
+        assert re.search(rf"thoughts \w+: [\d,]+ of {num_documents:,} rows, \d engines, [\d,]+ tokens/s now", shown)
+        assert " left" in shown
+
+    num_shards = num_documents // shard_documents
+    synthesize_with_kills(arguments, folder / "run", kills, num_shards, seed, look_from_another_terminal)
     in_flight = 2 * 2 * shard_documents
     assert_each_row_once(folder / "run", num_documents, num_again_at_most=len(kills) * in_flight)
 

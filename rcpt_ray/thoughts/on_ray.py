@@ -63,10 +63,10 @@ def generate_on_ray(
             on_receipt(Receipt.from_json(row["receipt"]))
     finally:
         del rows
-        _wait_for_executor()
+        wait_for_executor()
 
 
-def _wait_for_executor() -> None:
+def wait_for_executor() -> None:
     """Wait until Ray Data's threads have ended: one that still runs when Ray is shut down ends the whole process."""
     gc.collect()
     for thread in threading.enumerate():

@@ -126,7 +126,7 @@ def adopt_parts(folder: Path, shards: Iterable[str], generation_key: str) -> dic
             continue
         for shard, receipt in read_receipts(sibling, generation_key).items():
             if shard in wanted and shard not in own:
-                _take_over(sibling / receipt.part, folder / receipt.part)
+                take_over(sibling / receipt.part, folder / receipt.part)
                 write_atomic(_receipt_file(folder, shard), receipt.to_json())
                 own[shard] = receipt
     return {shard: receipt for shard, receipt in own.items() if shard in wanted}
@@ -144,7 +144,8 @@ def _receipt_file(folder: Path, shard: str) -> Path:
     return folder / f"part-{shard}.json"
 
 
-def _take_over(source: Path, target: Path) -> None:
+def take_over(source: Path, target: Path) -> None:
+    """Have a file in another place too, linked where the disk can, complete or not at all."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:

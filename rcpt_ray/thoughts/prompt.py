@@ -64,11 +64,20 @@ class PromptTokens:
 
 def load_prompt(name: str) -> Prompt:
     """The prompt of that name; UserError if there is no such file."""
-    folder = resources.files("rcpt_ray.thoughts") / "prompts"
+    return _load("prompts", "thoughts.prompt", name)
+
+
+def load_critic(name: str) -> Prompt:
+    """The critic of that name; UserError if there is no such file."""
+    return _load("critics", "thoughts.scores.critic", name)
+
+
+def _load(kind: str, setting: str, name: str) -> Prompt:
+    folder = resources.files("rcpt_ray.thoughts") / kind
     file = folder / f"{name}.yaml"
     if not file.is_file():
         names = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-        raise UserError(f"thoughts.prompt={name} does not exist; choose one of {', '.join(names)}")
+        raise UserError(f"{setting}={name} does not exist; choose one of {', '.join(names)}")
     parts = yaml.safe_load(file.read_text(encoding="utf-8"))
     examples = tuple((example["text"].strip(), example["thought"].strip()) for example in parts.get("examples", ()))
     return Prompt(name, parts["system"].strip(), parts["user"].strip(), examples)

@@ -27,7 +27,7 @@ class SelectSpec(Settings):
     max_prompt_share: Share | None = None
     """Reject as prompt_leak where more than this share of the thought's 5-word sequences stand in the prompt."""
     same_language: bool = False
-    """Reject as wrong_language where thought and document differ in language; with fewer than 80 letters nothing is judged."""
+    """Reject as wrong_language where thought and document differ in language; below 80 letters nothing is judged."""
     min_logprob_per_token: float | None = Field(default=None, le=0.0)
     """Reject as improbable where the teacher's mean log-probability, in nats a token, is lower."""
     min_gain_bits: float | None = None

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from rcpt_ray.settings import NOT_IN_FINGERPRINT, ModelSpec, PositiveInt, Settings, Share
+from rcpt_ray.thoughts.scores_spec import ScoresSpec
 from rcpt_ray.thoughts.select_spec import SelectSpec
 
 GENERATE_VERSION = 2
@@ -127,5 +128,13 @@ class ThoughtsSpec(Settings):
     """The server of the http engine."""
     fake: Annotated[FakeSpec, NOT_IN_FINGERPRINT] = FakeSpec()
     """The fake engine."""
+    scores: Annotated[ScoresSpec, NOT_IN_FINGERPRINT] = ScoresSpec()
+    """Settings of the scores stage, which runs only where select needs a score."""
     select: Annotated[SelectSpec, NOT_IN_FINGERPRINT] = SelectSpec()
     """Settings of the select stage, which has a fingerprint of its own."""
+
+    @model_validator(mode="after")
+    def _scores_have_an_engine(self) -> "ThoughtsSpec":
+        if self.engine == "http" and (self.select.needs_gain or self.select.needs_critic):
+            raise ValueError("select asks for scores, which need engine=vllm; leave the gain and critic gates out")
+        return self

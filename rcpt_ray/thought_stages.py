@@ -1,0 +1,108 @@
+"""The stages of thoughts: generate, which pays for tokens; scores, where they are wanted; select, which is free."""
+
+from pathlib import Path
+
+from rcpt_ray import cluster
+from rcpt_ray.artifacts import Outcome, fingerprint
+from rcpt_ray.corpus.spec import TRAIN_PARTS
+from rcpt_ray.models import ResolvedModel
+from rcpt_ray.recipe import ArmSettings, Recipe
+from rcpt_ray.stage import Built, Stage
+from rcpt_ray.terminal import Bar
+from rcpt_ray.thoughts import spec as thoughts_spec
+from rcpt_ray.thoughts.generate import make_generation
+from rcpt_ray.thoughts.prompt import load_critic, load_prompt
+from rcpt_ray.thoughts.scores_spec import SCORES_VERSION
+from rcpt_ray.thoughts.select_spec import SELECT_VERSION
+from rcpt_ray.thoughts.spec import ThoughtsSpec
+
+
+def generate_stage(recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: ResolvedModel) -> Stage:
+    """Shards of documents -> parts of thoughts."""
+    spec = arm.thoughts
+    generation = make_generation(spec, recipe.seed, teacher)
+
+    def make(folder: Path, bar: Bar) -> Outcome:
+        from rcpt_ray.thoughts.outcome import make_thoughts
+
+        num_documents = int(corpus.record.details["num_train"])
+        return make_thoughts(
+            generation, corpus.parts(TRAIN_PARTS), num_documents, folder, lambda: _connect(recipe, spec), bar
+        )
+
+    inputs = {"corpus": corpus.digest, "teacher": teacher.checksum, "prompt": generation.prompt_digest}
+    return Stage(
+        "thoughts",
+        f"thoughts by {teacher.reference}",
+        thoughts_spec.GENERATE_VERSION,
+        spec.defining() | {"seed": recipe.seed},
+        inputs,
+        "part-*.parquet",
+        make,
+    )
+
+
+def scores_stage(
+    recipe: Recipe, arm: ArmSettings, generated: Built, teacher: ResolvedModel, student: ResolvedModel | None
+) -> Stage:
+    """Parts of thoughts -> gain and critic's score, as far as select needs them; the student is for the gain."""
+    spec, select = arm.thoughts, arm.thoughts.select
+    kinds = {"gain_bits": select.needs_gain, "critic": select.needs_critic}
+    settings = spec.scores.defining() | {"kinds": [kind for kind, is_needed in kinds.items() if is_needed]}
+    settings |= {"opening": arm.mixture.thought_open, "closing": arm.mixture.thought_close} if select.needs_gain else {}
+    made_by: dict[str, str] = {}
+    if student is not None:
+        made_by["student"] = student.checksum
+    if select.needs_critic:
+        made_by |= {"teacher": teacher.checksum, "critic": load_critic(spec.scores.critic).digest}
+
+    def make(folder: Path, bar: Bar) -> Outcome:
+        from rcpt_ray.thoughts.scorers import Delimiters
+        from rcpt_ray.thoughts.scores import Scoring, make_scores
+
+        scoring = Scoring(
+            spec=spec,
+            seed=recipe.seed,
+            key=fingerprint("scores", SCORES_VERSION, settings, made_by),
+            student_path=student.path if student else "",
+            teacher_path=teacher.path,
+            delimiters=Delimiters(arm.mixture.thought_open, arm.mixture.thought_close),
+            kinds=tuple(settings["kinds"]),
+        )
+        parts = generated.parts("part-*.parquet")
+        return make_scores(scoring, parts, folder, lambda: _connect(recipe, spec), bar)
+
+    inputs = {"thoughts": generated.digest} | made_by
+    return Stage("scores", "scores of thoughts", SCORES_VERSION, settings, inputs, "part-*.parquet", make)
+
+
+def select_stage(arm: ArmSettings, generated: Built, teacher: ResolvedModel, scores: Built | None) -> Stage:
+    """Parts of thoughts and their scores -> the thoughts that are used."""
+    spec, prompt = arm.thoughts.select, load_prompt(arm.thoughts.prompt)
+
+    def make(folder: Path, bar: Bar) -> Outcome:
+        from rcpt_ray.thoughts.gates import words_of
+        from rcpt_ray.thoughts.scores import read_scores
+        from rcpt_ray.thoughts.select import Selection, select
+        from rcpt_ray.thoughts.truncate import token_ends_of, words_as_tokens
+
+        ends = token_ends_of(teacher.path) if teacher.path else words_as_tokens
+        parts = generated.parts("part-*.parquet")
+        known = read_scores(scores.parts("part-*.parquet")) if scores else None
+        bar.total(len(parts))
+        return select(bar.over(parts), Selection(spec, ends, words_of(prompt.words), known), folder)
+
+    return Stage(
+        "select",
+        "selected thoughts",
+        SELECT_VERSION,
+        spec.defining(),
+        {"thoughts": generated.digest} | ({"scores": scores.digest} if scores else {}),
+        "part-*.parquet",
+        make,
+    )
+
+
+def _connect(recipe: Recipe, spec: ThoughtsSpec) -> None:
+    cluster.connect(recipe.cluster)
+    cluster.require("thoughts.pool", spec.pool.cpus_per_engine, spec.pool.gpus_per_engine, recipe.cluster)
