@@ -1,6 +1,7 @@
 """Speed of synthesis: ours beside bare vLLM and ray.data.llm on the same prompts, and the pipeline's own cost.
 
     python benchmarks/synthesis.py engine      ours / bare vllm.LLM, ours / ray.data.llm; each system, then again
+    python benchmarks/synthesis.py datatrove   ours / datatrove's inference runner; needs --datatrove-python
     python benchmarks/synthesis.py pipeline    documents per second with the fake engine, memory, resume
 
 Every ratio is made of runs of this one call, medians of `--repeats`, with the engine ready. On a GPU machine the same
@@ -22,28 +23,33 @@ BENCHMARKS = Path(__file__).parent
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["engine", "pipeline"])
+    parser.add_argument("part", choices=["engine", "datatrove", "pipeline"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--documents", type=int, default=64, help="documents of the engine part")
     parser.add_argument("--thought-tokens", type=int, default=128)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--gpus", type=float, default=0.0)
+    parser.add_argument("--datatrove-python", default="", help="Python of an environment with datatrove[io]")
     parser.add_argument("--medium", type=int, default=100_000, help="documents of the runs that are timed")
     parser.add_argument("--small", type=int, default=10_000, help="documents of the smaller run of the memory")
     parser.add_argument("--large", type=int, default=1_000_000, help="documents of the larger run of the memory")
     options = parser.parse_args()
     print(json.dumps({"hardware": describe(), "versions": versions()}))
-    if options.part == "engine":
-        _engine(options)
-    else:
-        _pipeline(options)
+    match options.part:
+        case "engine":
+            _side_by_side(options, ["ours", "bare", "ray.data.llm"])
+        case "datatrove":
+            _side_by_side(options, ["ours", "datatrove"])
+        case "pipeline":
+            _pipeline(options)
 
 
-def _engine(options: argparse.Namespace) -> None:
+def _side_by_side(options: argparse.Namespace, systems: list[str]) -> None:
     """Output tokens a second of each system in turn, as often as asked; the ratios are of medians."""
     shown = ["--model", options.model, "--documents", str(options.documents), "--gpus", str(options.gpus)]
     shown += ["--thought-tokens", str(options.thought_tokens)]
-    speeds: dict[str, list[float]] = {"ours": [], "bare": [], "ray.data.llm": []}
+    shown += ["--datatrove-python", options.datatrove_python]
+    speeds: dict[str, list[float]] = {system: [] for system in systems}
     for repeat in range(options.repeats):
         for system in speeds:
             result = _in_its_own_process("synthesis_systems.py", system, *shown)
@@ -53,7 +59,7 @@ def _engine(options: argparse.Namespace) -> None:
             )
     medians = {system: statistics.median(values) for system, values in speeds.items()}
     print(json.dumps({"median_tokens_per_s": {system: round(value, 1) for system, value in medians.items()}}))
-    for other in ("bare", "ray.data.llm"):
+    for other in systems[1:]:
         print(f"ours / {other}: {medians['ours'] / medians[other]:.3f}")
 
 

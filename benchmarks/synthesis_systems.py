@@ -5,10 +5,16 @@ ready to the last thought.
 """
 
 import argparse
+import contextlib
 import json
+import os
+import signal
+import socket
+import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +41,12 @@ SHARD_DOCUMENTS = 16
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("system", choices=["ours", "bare", "ray.data.llm"])
+    parser.add_argument("system", choices=["ours", "bare", "ray.data.llm", "datatrove"])
     parser.add_argument("--model", required=True)
     parser.add_argument("--documents", type=int, required=True)
     parser.add_argument("--thought-tokens", type=int, required=True)
     parser.add_argument("--gpus", type=float, required=True)
+    parser.add_argument("--datatrove-python", default="")
     options = parser.parse_args()
     model = resolve_model(options.model)
     spec = ThoughtsSpec.model_validate(
@@ -61,6 +68,8 @@ def main() -> None:
             result = _bare(spec, model, texts)
         case "ray.data.llm":
             result = _ray_data_llm(spec, model, texts)
+        case "datatrove":
+            result = _datatrove(spec, model, texts, options.datatrove_python)
     print(json.dumps(result))
 
 
@@ -101,8 +110,6 @@ def _ours(spec: ThoughtsSpec, model: ResolvedModel, texts: list[str]) -> dict[st
 
 
 def _bare(spec: ThoughtsSpec, model: ResolvedModel, texts: list[str]) -> dict[str, float]:
-    import os
-
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     from vllm import LLM, SamplingParams
 
@@ -148,6 +155,48 @@ def _ray_data_llm(spec: ThoughtsSpec, model: ResolvedModel, texts: list[str]) ->
         )
         rows = processor(ray.data.from_items([{"ids": ids} for ids in _prompts(spec, model, texts)])).take_all()
         return {"tokens": sum(row["num_tokens"] for row in rows), "seconds": max(row["seconds"] for row in rows)}
+
+
+def _datatrove(spec: ThoughtsSpec, model: ResolvedModel, texts: list[str], python: str) -> dict[str, float]:
+    """datatrove's runner in its own environment, against `vllm serve` with the same engine arguments."""
+    with tempfile.TemporaryDirectory() as name, socket.socket() as free:
+        folder, prompts = Path(name), Path(name) / "prompts.json"
+        prompts.write_text(json.dumps(_prompts(spec, model, texts)))
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        flags = [
+            _flag(key, value) for key, value in engine_arguments(spec, model.path, seed=17).items() if key != "model"
+        ]
+        serve = [sys.executable, str(Path(__file__).parent.parent / "tests" / "vllm_serve.py"), "serve", model.path]
+        command = [*serve, "--served-model-name=model", "--host=127.0.0.1", f"--port={port}", *filter(None, flags)]
+        environment = os.environ | {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        with (folder / "server.log").open("w") as log:
+            server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait_for(f"{url}/v1/models", server)
+            script = str(Path(__file__).with_name("synthesis_datatrove.py"))
+            arguments = [str(prompts), url, "model", str(spec.sampling.max_thought_tokens), str(folder / "out")]
+            ran = subprocess.run([python, script, *arguments], capture_output=True, text=True, check=True)
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+        result: dict[str, float] = json.loads(ran.stdout.strip().splitlines()[-1])
+        return result
+
+
+def _flag(name: str, value: object) -> str:
+    """An engine argument as `vllm serve` takes it."""
+    flag = "--" + name.replace("_", "-")
+    return ("" if value is False else flag) if isinstance(value, bool) else f"{flag}={value}"
+
+
+def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
+    while server.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1):
+            return
+        time.sleep(0.2)
+    raise SystemExit("the server ended before it answered")
 
 
 if __name__ == "__main__":
