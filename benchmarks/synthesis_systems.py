@@ -57,7 +57,8 @@ def main() -> None:
             "keep_logprobs": False,
             # Greedy, so that every system has the same thoughts to write.
             "sampling": {"max_thought_tokens": options.thought_tokens, "temperature": 0.0},
-            "pool": {"cpus_per_engine": 2, "gpus_per_engine": options.gpus, "shards_in_flight": 8},
+            # Enough in flight to fill the largest batch that vLLM makes on a GPU.
+            "pool": {"cpus_per_engine": 2, "gpus_per_engine": options.gpus, "shards_in_flight": 128},
         }
     )
     texts = _texts(options.documents)

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,20 +166,28 @@ def hold(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file beside its place, then rename it into it."""
+def write_atomic(path: Path, content: str | bytes, durable: bool = False) -> None:
+    """Write a file beside its place, then rename it into it; `durable` waits until it would outlive a loss of power."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """A table as a Parquet file's content."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue())
 
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet file beside its place, then rename it into it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    pq.write_table(table, temporary, compression="zstd")
-    os.replace(temporary, path)
+    write_atomic(path, table_bytes(table))
 
 
 def read_parts(folder: Path, pattern: str = "part-*.parquet") -> list[Path]:

@@ -44,7 +44,10 @@ def connect(spec: "ClusterSpec") -> None:
             object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
         )
     _started = True
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    # A shard of long thoughts, or a machine that is slow to come, may take longer than Ray Data's half hour.
+    context.execution_no_progress_timeout_s = -1
 
 
 @contextlib.contextmanager

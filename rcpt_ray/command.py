@@ -49,12 +49,7 @@ def run_command(recipe: Recipe, until: str, retry_rejected: bool = False) -> Pip
         except UserError:
             raise
         except Exception as error:
-            mistake = _user_error(error)
-            if mistake is not None:
-                raise mistake from None
-            traceback.print_exc()
-            terminal.say(f"failed: {_last_line(error)}; the whole story is in {log}")
-            raise StageFailed(1) from None
+            raise failure(error, terminal, log) from None
         _say_end(done, terminal, time.monotonic() - started)
     return done
 
@@ -65,14 +60,24 @@ def _resolve(spec: ModelSpec, tokenizer_only: bool, terminal: Terminal) -> Resol
         return resolve_model(spec.reference, revision=spec.revision, tokenizer_only=tokenizer_only)
 
 
+def failure(error: Exception, terminal: Terminal, log: Path) -> Exception | SystemExit:
+    """What to raise for an error of a command: the user's mistake behind it, else StageFailed once all is logged."""
+    mistake = _user_error(error)
+    if mistake is not None:
+        return mistake
+    traceback.print_exception(error)
+    terminal.say(f"failed: {_last_line(error)}; the whole story is in {log}")
+    return StageFailed(1)
+
+
 def _open_again(recipe: Recipe, run: Path, resolve: Resolve, terminal: Terminal) -> None:
-    """Open the finished thoughts of all arms that have rejected rows, so that these are tried once more."""
+    """Open the thoughts of all arms that have rejected rows, so that these are tried once more."""
     from rcpt_ray.thoughts.outcome import begin_retry
 
     planned = build_pipeline(
         recipe, Builder(lambda stages: [look_up(stage, run) for stage in stages]), "thoughts", resolve
     )
-    generated = {arm.generated.path for arm in planned.arms.values() if arm.generated and arm.generated.manifest}
+    generated = {arm.generated.folder for arm in planned.arms.values() if arm.generated and arm.generated.folder}
     num_rows = sum(begin_retry(folder) for folder in generated)
     terminal.say(f"{num_rows:,} rejected thoughts are tried again" if num_rows else "no rejected thoughts to try again")
 

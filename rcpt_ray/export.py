@@ -20,7 +20,16 @@ from rcpt_ray.stage import Builder, Built, look_up
 from rcpt_ray.thoughts.prompt import load_prompt
 
 _ROWS_IN_FILE = 100_000
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (10**6, "100K<n<1M"),
+    (10**7, "1M<n<10M"),
+    (10**8, "10M<n<100M"),
+    (10**9, "100M<n<1B"),
+    (10**10, "1B<n<10B"),
+)
 
 
 def export_thoughts(recipe: Recipe, to: str, arm: str | None = None, licence: str | None = None) -> None:
@@ -36,6 +45,8 @@ def export_thoughts(recipe: Recipe, to: str, arm: str | None = None, licence: st
     selected, generated = stages.selected, stages.generated
     if selected is None or generated is None or selected.manifest is None:
         raise UserError(f"the thoughts of arm {name} are not finished in {recipe.run}; run `rcpt synthesize` first")
+    if not selected.manifest.counts.num_ok:
+        raise UserError(f"no thought of arm {name} passed the gates, so there is nothing to export")
     work = target.with_name(f".{target.name}.partial")
     shutil.rmtree(work, ignore_errors=True)
     try:
@@ -88,7 +99,7 @@ def _write_rows(parts: list[Path], folder: Path) -> int:
 def _card(recipe: Recipe, arm: str, generated: Built, selected: Built, num_rows: int, licence: str | None) -> str:
     thoughts = recipe.arm_settings(arm).thoughts
     prompt, made, used = load_prompt(thoughts.prompt), generated.record, selected.record
-    size = next((label for limit, label in _SIZES if num_rows < limit), "n>10M")
+    size = next((label for limit, label in _SIZES if num_rows < limit), "10B<n<100B")
     front: dict[str, Any] = {
         "pretty_name": f"Hidden thoughts of {recipe.name}",
         "task_categories": ["text-generation"],

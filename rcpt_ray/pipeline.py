@@ -4,6 +4,7 @@
 are made once.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from rcpt_ray.settings import ModelSpec
 from rcpt_ray.stage import Builder, Built
 from rcpt_ray.stages import corpus_stage, evaluation_stage, mixture_stage, report_stage, training_stage
 from rcpt_ray.thought_stages import generate_stage, scores_stage, select_stage
+from rcpt_ray.thoughts.spec import ThoughtsSpec
 
 STAGES = ("corpus", "thoughts", "mixture", "training", "evaluation", "report")
 """Where a command may stop; `thoughts` holds the stages generate, scores and select."""
@@ -65,9 +67,7 @@ def build_pipeline(recipe: Recipe, build: Builder, until: str = "report", resolv
         for name in trained:
             if settings[name].mixture.needs_thoughts:
                 thoughts = settings[name].thoughts
-                done.teachers[name] = (
-                    _FAKE_TEACHER if thoughts.engine == "fake" else resolve(thoughts.teacher, thoughts.engine == "http")
-                )
+                done.teachers[name] = _teacher(thoughts, resolve)
                 if thoughts.select.needs_gain:
                     judges[name] = resolve(thoughts.scores.student or recipe.student, False)
     if last >= STAGES.index("mixture"):
@@ -117,6 +117,22 @@ def build_pipeline(recipe: Recipe, build: Builder, until: str = "report", resolv
         }
         done.report = build.one(report_stage(recipe, {"corpus": corpus, **inputs}, lambda: gather(recipe, done)))
     return done
+
+
+def _teacher(thoughts: ThoughtsSpec, resolve: Resolve) -> ResolvedModel:
+    """The teacher of an arm; behind a server it is what it is called there, beside the tokenizer that we have."""
+    match thoughts.engine:
+        case "fake":
+            return _FAKE_TEACHER
+        case "vllm":
+            return resolve(thoughts.teacher, False)
+        case "http":
+            tokenizer = resolve(thoughts.teacher, True)
+            served = thoughts.http.model or thoughts.teacher.reference
+            checksum = hashlib.sha256(
+                f"{tokenizer.checksum} {thoughts.teacher.reference} {served}".encode()
+            ).hexdigest()
+            return replace(tokenizer, reference=served, checksum=checksum)
 
 
 def _build_thoughts(

@@ -1,6 +1,7 @@
 """`rcpt plan --sample N`: write N thoughts for real, and say what all of them will take."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -8,6 +9,7 @@ from rich.table import Table
 
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import open_run
+from rcpt_ray.command import failure
 from rcpt_ray.corpus.filter import count_words, reason_to_reject
 from rcpt_ray.corpus.read import read_source
 from rcpt_ray.corpus.spec import TRAIN_PARTS, CorpusSpec
@@ -16,7 +18,7 @@ from rcpt_ray.errors import UserError
 from rcpt_ray.pipeline import Pipeline
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.stage import Built
-from rcpt_ray.terminal import duration, quiet_terminal, table_console
+from rcpt_ray.terminal import Terminal, duration, quiet_terminal, table_console
 from rcpt_ray.thoughts.forecast import Forecast, forecast, measure
 from rcpt_ray.thoughts.generate import make_generation
 from rcpt_ray.thoughts.progress import Prices
@@ -37,18 +39,38 @@ def print_samples(recipe: Recipe, done: Pipeline, num_sample: int, num_documents
     documents = sample_documents(recipe, done.corpus, num_sample)
     run = open_run(recipe.run, recipe.model_dump(mode="json"))
     log = run / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-sample.log"
-    with quiet_terminal(log) as terminal, cluster.session():
+    with quiet_terminal(log) as terminal:
+        try:
+            with cluster.session():
+                for title, name in to_do.items():
+                    expected = _sample(title, recipe, name, done, documents, num_documents, run, terminal)
+                    num_engines = recipe.arm_settings(name).thoughts.pool.max_engines
+                    terminal.console.print(_table(title, expected, num_engines))
+        except UserError:
+            raise
+        except Exception as error:
+            raise failure(error, terminal, log) from None
+
+
+def _sample(
+    title: str,
+    recipe: Recipe,
+    arm: str,
+    done: Pipeline,
+    documents: list[dict[str, Any]],
+    num_documents: float,
+    run: Path,
+    terminal: Terminal,
+) -> Forecast:
+    spec = recipe.arm_settings(arm).thoughts
+    pool = spec.pool
+    with terminal.bar(f"sample of {title}") as bar:
+        bar.note(f"{len(documents)} documents")
         cluster.connect(recipe.cluster)
-        for title, name in to_do.items():
-            spec = recipe.arm_settings(name).thoughts
-            pool = spec.pool
-            cluster.require("thoughts.pool", pool.cpus_per_engine, pool.gpus_per_engine, recipe.cluster)
-            with terminal.bar(f"sample of {title}") as bar:
-                bar.note(f"{len(documents)} documents")
-                rows, reading = measure(documents, make_generation(spec, recipe.seed, done.teachers[name]))
-            num_rows = num_documents * spec.sampling.num_samples
-            expected = forecast(rows, reading, num_rows, pool.max_engines, Prices.of(spec))
-            terminal.console.print(_table(title, expected, pool.max_engines))
+        cluster.require("thoughts.pool", pool.cpus_per_engine, pool.gpus_per_engine, recipe.cluster)
+        rows, reading = measure(documents, make_generation(spec, recipe.seed, done.teachers[arm]), run)
+    num_rows = num_documents * spec.sampling.num_samples
+    return forecast(rows, reading, num_rows, pool.max_engines, Prices.of(spec))
 
 
 def sample_documents(recipe: Recipe, corpus: Built | None, number: int) -> list[dict[str, Any]]:

@@ -57,6 +57,9 @@ def _words(folder: Path) -> list[str]:
     if progress is None:
         return []
     num_done, age_s = progress.num_found + progress.num_done, time.time() - progress.seen_s
-    words = progress.words(read_meters(folder))
+    readings = read_meters(folder)
+    words = progress.words(readings)
     line = f"thoughts {folder.name}: {num_done:,} of {progress.num_rows:,} rows, {words}"
-    return [line if age_s < _STALE_S else f"{line} (nobody works on it since {duration(age_s)})"]
+    if age_s >= _STALE_S:
+        return [f"{line} (nobody works on it since {duration(age_s)})"]
+    return [line, *(f"  {reading.words()}" for reading in readings if reading.is_alive(progress.session))]

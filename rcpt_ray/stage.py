@@ -181,7 +181,7 @@ def _make_together(stages: Sequence[Stage], run: Path, terminal: Terminal) -> li
 def _finished(stage: Stage, outcome: Outcome, folder: Path, seconds: float, terminal: Terminal) -> Built:
     """Write the manifest, last of all, and say so."""
     manifest = _manifest(stage, outcome, folder, seconds)
-    write_atomic(folder / "manifest.json", manifest.model_dump_json(indent=1))
+    write_atomic(folder / "manifest.json", manifest.model_dump_json(indent=1), durable=True)
     terminal.say(f"made     {stage.title}  {stage.name}/{stage.fingerprint}  {_summary(manifest)}")
     return Built(stage, folder, manifest)
 

@@ -82,15 +82,16 @@ def select_stage(arm: ArmSettings, generated: Built, teacher: ResolvedModel, sco
 
     def make(folder: Path, bar: Bar) -> Outcome:
         from rcpt_ray.thoughts.gates import words_of
-        from rcpt_ray.thoughts.scores import read_scores
         from rcpt_ray.thoughts.select import Selection, select
         from rcpt_ray.thoughts.truncate import token_ends_of, words_as_tokens
 
         ends = token_ends_of(teacher.path) if teacher.path else words_as_tokens
         parts = generated.parts("part-*.parquet")
-        known = read_scores(scores.parts("part-*.parquet")) if scores else None
+
         bar.total(len(parts))
-        return select(bar.over(parts), Selection(spec, ends, words_of(prompt.words), known), folder)
+        return select(
+            bar.over(parts), Selection(spec, ends, words_of(prompt.words)), folder, scores.path if scores else None
+        )
 
     return Stage(
         "select",

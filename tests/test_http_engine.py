@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -106,6 +107,8 @@ def test_vllm_server_killed_and_restarted_in_the_middle_loses_nothing(tmp_path: 
             wait_until(lambda: len(receipts(run)) >= 2 or {process.poll(), server.poll()} != {None}, 300)
             assert process.poll() is None, "the command ended before the server could be killed"
             assert server.poll() is None, (tmp_path / "first.log").read_text()[-3000:]
+            os.killpg(server.pid, signal.SIGKILL)
+            assert len(receipts(run)) < num_documents // shard_documents
         assert len(receipts(run)) < num_documents // shard_documents
         with _vllm_server(port, tmp_path / "second.log"):
             output, _ = process.communicate(timeout=300)

@@ -23,7 +23,7 @@ ENGLISH = "The pump was rated for forty litres a minute but delivered twenty-six
 
 
 def selected(rows: Sequence[Row], scores: Scores | None = None, **settings: Any) -> list[Row]:
-    return Selection(SelectSpec(**settings), words_as_tokens, words_of(PROMPT), scores).rows(rows)
+    return Selection(SelectSpec(**settings), words_as_tokens, words_of(PROMPT)).rows(rows, scores or {})
 
 
 def says(said: str, **changed: Any) -> Row:

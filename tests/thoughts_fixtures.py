@@ -123,7 +123,7 @@ def rows_of(folder: Path, receipt: Receipt) -> list[Row]:
 class Says:
     """Says one thing, or raises it."""
 
-    seeds_requests = True
+    seeds = "request"
 
     def __init__(self, said: str | Exception) -> None:
         self._said = said
@@ -141,7 +141,7 @@ class Says:
 class LastComesFirst:
     """Waits until so many requests are there and answers the last one first; has one seed for all."""
 
-    seeds_requests = False
+    seeds = "engine"
 
     def __init__(self, num_requests: int) -> None:
         self._num_requests = num_requests
@@ -164,7 +164,7 @@ class LastComesFirst:
 class NeverAnswers:
     """Holds every request and notes those that are cancelled; dies of a poison."""
 
-    seeds_requests = True
+    seeds = "request"
 
     def __init__(self, num_requests: int) -> None:
         self.all_there = asyncio.Barrier(num_requests)
@@ -196,7 +196,7 @@ class Turn:
 class DiesWithAllInFlight:
     """Dies of a poison some turns of the loop after it came, and all that is in flight by then dies with it."""
 
-    seeds_requests = True
+    seeds = "request"
 
     def __init__(self) -> None:
         self._fake, self._ended = FakeEngine(12), asyncio.Event()

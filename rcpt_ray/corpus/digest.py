@@ -16,17 +16,18 @@ from rcpt_ray.records import DOCUMENT
 _KEY = b"rcpt_digest"
 
 
-def digest_of(documents: Iterable[tuple[str, str]]) -> str:
-    """16 hex digits over pairs of id and text, in order."""
+def digest_of(documents: Iterable[tuple[str, str, str]]) -> str:
+    """16 hex digits over id, domain and text of documents, in order."""
     content = hashlib.sha256()
-    for doc_id, text in documents:
-        content.update(f"{len(doc_id)} {len(text)} {doc_id}{text}".encode("utf-8", "surrogatepass"))
+    for doc_id, domain, text in documents:
+        head = f"{len(doc_id)} {len(domain)} {len(text)} {doc_id}{domain}"
+        content.update(f"{head}{text}".encode("utf-8", "surrogatepass"))
     return content.hexdigest()[:16]
 
 
 def documents_schema(rows: Sequence[dict[str, Any]]) -> pa.Schema:
     """The schema of documents with the digest of these rows."""
-    digest = digest_of((row["doc_id"], row["text"]) for row in rows)
+    digest = digest_of((row["doc_id"], row["domain"], row["text"]) for row in rows)
     return DOCUMENT.with_metadata({_KEY: digest.encode()})
 
 
@@ -35,5 +36,5 @@ def shard_digest(shard: Path) -> str:
     kept = (pq.read_schema(shard).metadata or {}).get(_KEY)
     if kept is not None:
         return str(kept.decode())
-    table = pq.read_table(shard, columns=["doc_id", "text"])
-    return digest_of(zip(table["doc_id"].to_pylist(), table["text"].to_pylist(), strict=True))
+    columns = pq.read_table(shard, columns=["doc_id", "domain", "text"])
+    return digest_of(zip(*(column.to_pylist() for column in columns.columns), strict=True))

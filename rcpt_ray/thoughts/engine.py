@@ -6,7 +6,7 @@ request alone cannot be completed; `EngineDied`, whatever was in flight must be 
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class EngineCannotStart(Exception):
 class Engine(Protocol):
     """Writes thoughts."""
 
-    seeds_requests: bool
-    """Whether each request is drawn with its own seed, not with the one seed of the engine."""
+    seeds: Literal["request", "engine", "none"]
+    """What repeats a draw: a seed of the request's own, the one seed of the engine, or nothing."""
 
     async def start(self) -> None:
         """Bring the engine up; called before the first request, and again after EngineDied."""

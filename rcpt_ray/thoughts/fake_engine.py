@@ -6,6 +6,7 @@ Tokens are words. Price: about ten microseconds a thought, so that a benchmark w
 import asyncio
 import hashlib
 import os
+from typing import Literal
 
 from rcpt_ray.thoughts.engine import Completion, EngineCannotStart, EngineDied, Request, RowRefused
 from rcpt_ray.thoughts.spec import FakeSpec
@@ -20,7 +21,7 @@ _NUM_STARTS = 4096
 class FakeEngine:
     """Between half the limit and the limit of words, the same for the same request; refuses an empty text."""
 
-    seeds_requests = True
+    seeds: Literal["request", "engine", "none"] = "request"
 
     def __init__(
         self, max_thought_tokens: int, spec: FakeSpec | None = None, max_model_tokens: int | None = None

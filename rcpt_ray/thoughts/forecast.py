@@ -74,12 +74,14 @@ def forecast(
     )
 
 
-def measure(documents: Sequence[dict[str, Any]], generation: Generation) -> tuple[list[dict[str, Any]], Reading]:
-    """Write the thoughts of a few documents with one engine, in a folder that is thrown away; call after connecting."""
+def measure(
+    documents: Sequence[dict[str, Any]], generation: Generation, run: Path
+) -> tuple[list[dict[str, Any]], Reading]:
+    """Write the thoughts of a few documents with one engine, for a while below the run folder; connect before."""
     from rcpt_ray.thoughts.on_ray import generate_on_ray
 
     size = math.ceil(len(documents) / _SHARDS)
-    with tempfile.TemporaryDirectory(prefix="rcpt-sample-") as name:
+    with tempfile.TemporaryDirectory(prefix=".sample-", dir=run) as name:
         folder, shards = Path(name), list[Shard]()
         for start in range(0, len(documents), size):
             piece = list(documents[start : start + size])

@@ -147,6 +147,7 @@ def _seed(wanted: Wanted, generation: Generation) -> int:
 
 
 def _row(wanted: Wanted, engine: Engine, generation: Generation, attempts: int) -> Row:
-    seed = _seed(wanted, generation) if engine.seeds_requests else generation.seed
+    seeds = {"request": _seed(wanted, generation), "engine": generation.seed, "none": None}
     columns = {name: wanted.document[name] for name in ("doc_id", "source", "domain", "text")}
-    return columns | generation.common | {"sample_index": wanted.sample_index, "seed": seed, "attempts": attempts}
+    own = {"sample_index": wanted.sample_index, "seed": seeds[engine.seeds], "attempts": attempts}
+    return columns | generation.common | own

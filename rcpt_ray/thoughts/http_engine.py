@@ -8,16 +8,28 @@ server, so a server that is restarted loses nothing; what the server refuses (4x
 import asyncio
 import logging
 import os
+import random
 import time
-from typing import Any
+from typing import Any, Literal
 
 from rcpt_ray.mixture.tokenize import load_tokenizer
 from rcpt_ray.thoughts.engine import Completion, EngineCannotStart, EngineDied, Request, RowRefused
-from rcpt_ray.thoughts.prompt import PromptFrame, load_prompt
+from rcpt_ray.thoughts.prompt import PromptFrame, PromptTokens, load_prompt
 from rcpt_ray.thoughts.spec import ThoughtsSpec
+from rcpt_ray.thoughts.vllm_engine import MOST_CHARACTERS_A_TOKEN
 
 _RETRY_S = 1.0
-_MAX_LOSSES = 3
+_MOST_LOSSES = 3
+_BUSY = (408, 409, 425, 429)
+_OWNER = (401, 402, 403, 404)
+
+
+class ServerBusy(Exception):
+    """The server asks to come back later."""
+
+    def __init__(self, said: str, wait_s: float) -> None:
+        super().__init__(said)
+        self.wait_s = wait_s
 
 
 class HttpEngine:
@@ -28,7 +40,7 @@ class HttpEngine:
 
         http = spec.http
         self._spec, self._model = spec, http.model or reference
-        self.seeds_requests = http.seeds_requests
+        self.seeds: Literal["request", "engine", "none"] = "request" if http.seeds_requests else "none"
         self._client = AsyncOpenAI(
             base_url=http.url,
             api_key=os.environ.get(http.api_key_variable, "none"),
@@ -41,20 +53,18 @@ class HttpEngine:
 
     async def start(self) -> None:
         """Wait until the server answers and knows the model."""
-        from openai import APIConnectionError, APIStatusError, AuthenticationError, InternalServerError
+        from openai import APIConnectionError, APIStatusError, InternalServerError, RateLimitError
 
         http, until_s, why = self._spec.http, time.monotonic() + self._spec.http.patience_s, ""
         while time.monotonic() < until_s:
             try:
                 names = [model.id async for model in self._client.models.list()]
-            except AuthenticationError:
-                raise EngineCannotStart(f"{http.url} refuses the key in ${http.api_key_variable}; set it") from None
-            except (APIConnectionError, InternalServerError) as error:
+            except (APIConnectionError, InternalServerError, RateLimitError) as error:
                 why = f"{type(error).__name__}: {error.__cause__ or error}"
                 await asyncio.sleep(_RETRY_S)
                 continue
             except APIStatusError as error:
-                raise EngineCannotStart(f"{http.url}/models answers {error.status_code}; correct the url") from None
+                raise self._cannot_go_on(error) from None
             if self._model not in names:
                 raise EngineCannotStart(
                     f"{http.url} serves {', '.join(names) or 'no model'}, not {self._model}; set thoughts.http.model"
@@ -63,36 +73,41 @@ class HttpEngine:
         raise EngineCannotStart(f"{http.url} did not answer within patience_s={http.patience_s:g} ({why}); start it")
 
     async def complete(self, request: Request) -> Completion:
-        """One thought; a lost connection is answered by waiting for the server and asking again."""
-        from openai import APIConnectionError, InternalServerError, RateLimitError
+        """One thought; what the server loses or has no time for is asked again."""
+        from openai import APIConnectionError, InternalServerError
 
-        num_losses, until_s = 0, time.monotonic() + self._spec.http.patience_s
+        num_losses, busy_until_s = 0, 0.0
         async with self._open:
             while True:
                 try:
                     return await self._ask(request)
-                except RateLimitError as error:
-                    if time.monotonic() > until_s:
-                        raise EngineCannotStart(f"{self._spec.http.url} is too busy: {error}") from None
-                    await asyncio.sleep(_RETRY_S)
+                except ServerBusy as busy:
+                    busy_until_s = busy_until_s or time.monotonic() + self._spec.http.patience_s
+                    if time.monotonic() > busy_until_s:
+                        raise EngineCannotStart(f"{self._spec.http.url} is too busy: {busy}") from None
+                    await asyncio.sleep(busy.wait_s)
                 except (APIConnectionError, InternalServerError) as error:
                     num_losses += 1
                     logging.getLogger(__name__).warning("%s for %s", type(error).__name__, request.doc_id)
-                    if num_losses == _MAX_LOSSES:
+                    if num_losses == _MOST_LOSSES:
+                        if isinstance(error, InternalServerError):
+                            raise RowRefused("server_error") from None
                         raise EngineDied(f"the server was lost {num_losses} times with this request") from None
                     await asyncio.sleep(_RETRY_S)
                     async with self._waiting:
                         await self.start()
 
     async def _ask(self, request: Request) -> Completion:
-        from openai import APIStatusError, InternalServerError, RateLimitError
+        from openai import APIStatusError, InternalServerError
 
         limit = self._spec.max_model_tokens
-        if limit is not None and len(request.text) > 16 * limit:
+        if limit is not None and len(request.text) > MOST_CHARACTERS_A_TOKEN * limit:
             raise RowRefused("too_long_for_model")
         prompt, sampling = self._frame.around(request.text), self._spec.sampling
         if limit is not None and len(prompt.token_ids) + sampling.max_thought_tokens > limit:
             raise RowRefused("too_long_for_model")
+        # Beyond the standard, and known to vLLM; sent only where it asks for something.
+        extra = {"repetition_penalty": sampling.repetition_penalty} if sampling.repetition_penalty != 1.0 else None
         try:
             answer = await self._client.completions.create(
                 model=self._model,
@@ -100,31 +115,51 @@ class HttpEngine:
                 max_tokens=sampling.max_thought_tokens,
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
-                seed=request.seed if self.seeds_requests else None,
+                seed=request.seed if self.seeds == "request" else None,
                 stop=list(self._frame.stop) or None,
                 logprobs=0 if self._spec.keep_logprobs else None,
-                # Beyond the standard, and known to vLLM; sent only where it asks for something.
-                extra_body={"repetition_penalty": sampling.repetition_penalty}
-                if sampling.repetition_penalty != 1.0
-                else None,
+                extra_body=extra,
             )
-        except (InternalServerError, RateLimitError):
+        except InternalServerError:
             raise
         except APIStatusError as error:
-            said = str(error)
-            logging.getLogger(__name__).warning("request %s refused: %s", request.doc_id, said)
-            too_long = error.status_code == 400 and "context" in said
-            raise RowRefused("too_long_for_model" if too_long else "engine_refused") from None
-        (choice,), usage = answer.choices, answer.usage
-        logprobs = choice.logprobs.token_logprobs if choice.logprobs else None
-        return Completion(
-            thought=choice.text.strip(),
-            finish_reason=choice.finish_reason or "unknown",
-            num_text_tokens=prompt.num_text_tokens,
-            num_prompt_tokens=len(prompt.token_ids),
-            num_thought_tokens=usage.completion_tokens if usage else 0,
-            thought_logprob=sum(value for value in logprobs if value is not None) if logprobs else None,
-        )
+            raise self._meaning(error, request) from None
+        except ValueError as error:
+            raise RowRefused("answer_not_understood") from error
+        return _completion(answer, prompt)
+
+    def _meaning(self, error: Any, request: Request) -> Exception:
+        """Who must act on an HTTP status: the row, the server's owner, or time."""
+        if error.status_code in _BUSY:
+            after = error.response.headers.get("retry-after", "")
+            return ServerBusy(str(error), float(after) if after.isdecimal() else random.uniform(0.5, 1.5) * _RETRY_S)
+        if error.status_code in _OWNER:
+            return self._cannot_go_on(error)
+        logging.getLogger(__name__).warning("request %s refused: %s", request.doc_id, error)
+        too_long = error.status_code == 400 and "context" in str(error)
+        return RowRefused("too_long_for_model" if too_long else "engine_refused")
+
+    def _cannot_go_on(self, error: Any) -> EngineCannotStart:
+        http = self._spec.http
+        if error.status_code in (401, 403):
+            return EngineCannotStart(f"{http.url} refuses the key in ${http.api_key_variable}; set it")
+        return EngineCannotStart(f"{http.url} answers {error.status_code}: {error}; see to the url, model and account")
 
     def close(self) -> None:
         """The server is not ours to end."""
+
+
+def _completion(answer: Any, prompt: PromptTokens) -> Completion:
+    """What a server's answer says; refuses one that says nothing."""
+    if not answer.choices or answer.choices[0].text is None:
+        raise RowRefused("answer_not_understood")
+    choice, usage = answer.choices[0], answer.usage
+    logprobs = choice.logprobs.token_logprobs if choice.logprobs else None
+    return Completion(
+        thought=choice.text.strip(),
+        finish_reason=choice.finish_reason or "unknown",
+        num_text_tokens=prompt.num_text_tokens,
+        num_prompt_tokens=len(prompt.token_ids),
+        num_thought_tokens=usage.completion_tokens if usage else 0,
+        thought_logprob=sum(value for value in logprobs if value is not None) if logprobs else None,
+    )

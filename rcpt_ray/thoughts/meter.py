@@ -6,13 +6,18 @@ The files of all commands of a stage together give its engine-hours; the younges
 """
 
 import asyncio
+import hashlib
 import json
+import os
+import platform
 import time
 import uuid
 from collections import deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from rcpt_ray.artifacts import write_atomic
 
@@ -27,6 +32,8 @@ class Reading:
 
     session: str
     state: str
+    machine: str
+    pid: int
     started_s: float
     seen_s: float
     ready_s: float | None = None
@@ -35,6 +42,17 @@ class Reading:
     num_prompt_tokens: int = 0
     num_thought_tokens: int = 0
     tokens_per_s_now: float = 0.0
+
+    def is_alive(self, session: str) -> bool:
+        """Whether the engine belongs to this command and gave a sign of life a moment ago."""
+        return self.session == session and self.state == "running" and self.seen_s > time.time() - FRESH_S
+
+    def words(self) -> str:
+        """One line about the engine."""
+        return (
+            f"engine on {self.machine}: {self.num_rows:,} rows, {self.num_thought_tokens:,} thought tokens, "
+            f"{self.tokens_per_s_now:,.0f} tokens/s now"
+        )
 
     @property
     def hours(self) -> float:
@@ -48,7 +66,7 @@ class Meter:
     def __init__(self, folder: Path, session: str) -> None:
         now_s = time.time()
         self._file = folder / "engines" / f"{uuid.uuid4().hex[:12]}.json"
-        self._reading = Reading(session, "starting", now_s, now_s)
+        self._reading = Reading(session, "asleep", _machine(), os.getpid(), now_s, now_s)
         self._window: deque[tuple[float, int]] = deque([(now_s, 0)])
         self._write(now_s)
 
@@ -60,8 +78,12 @@ class Meter:
         reading.num_prompt_tokens += row["num_prompt_tokens"]
         reading.num_thought_tokens += row["num_thought_tokens"]
 
+    def part_done(self) -> None:
+        """Write the reading now, so that what a finished part took is not lost with its engine."""
+        self._write(time.time())
+
     def say(self, state: str) -> None:
-        """Note what the engine is doing: starting, running or ended."""
+        """Note what the engine is doing: asleep, starting, running or ended."""
         self._reading.state = state
         now_s = time.time()
         if state == "running" and self._reading.ready_s is None:
@@ -84,6 +106,17 @@ class Meter:
         elapsed_s = now_s - then_s
         reading.tokens_per_s_now = (reading.num_thought_tokens - then_tokens) / elapsed_s if elapsed_s > 0 else 0.0
         write_atomic(self._file, json.dumps(asdict(reading)))
+
+
+def num_dead_starters(folder: Path, session: str) -> int:
+    """Actors of this session that ended on this machine while their engines were starting."""
+    readings = [reading for reading in read_meters(folder) if (reading.session, reading.state) == (session, "starting")]
+    return sum(reading.machine == _machine() and not psutil.pid_exists(reading.pid) for reading in readings)
+
+
+def _machine() -> str:
+    """A name of this machine that tells nothing about it."""
+    return hashlib.sha256(f"{uuid.getnode()}{platform.node()}".encode()).hexdigest()[:12]
 
 
 def read_meters(folder: Path) -> list[Reading]:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rcpt_ray.artifacts import Counts, Outcome, hold, read_manifest, write_atomic
+from rcpt_ray.artifacts import Counts, Outcome, hold, write_atomic
 from rcpt_ray.corpus.digest import shard_digest
 from rcpt_ray.errors import UserError
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts.generate import Generation
 from rcpt_ray.thoughts.meter import Reading, read_meters
-from rcpt_ray.thoughts.parts import Receipt, adopt_parts, remove_unnamed
+from rcpt_ray.thoughts.parts import Receipt, adopt_parts, read_receipts, remove_unnamed
 from rcpt_ray.thoughts.progress import Prices, Progress, Ticker
 from rcpt_ray.thoughts.work import Shard
 
@@ -51,15 +51,15 @@ def make_thoughts(
     if to_do:
         now_s = time.time()
         progress = Progress(session, num_rows, num_found, Prices.of(spec), now_s, now_s)
+        rejected: Counter[str] = Counter()  # by this command; what was found before is judged at the end
 
         def on_receipt(receipt: Receipt) -> None:
             receipts[receipt.shard] = receipt
             progress.add(receipt)
             bar.advance(receipt.num_rows)
+            rejected.update(receipt.rejected)
             if progress.num_done >= _ENOUGH_ROWS:
-                _refuse_too_many_rejected(
-                    progress.num_done, _rejected(receipts.values()), spec.max_rejected_share, folder
-                )
+                _refuse_too_many_rejected(progress.num_done, rejected, spec.max_rejected_share, folder)
 
         bar.note("cluster starts")
         connect()
@@ -68,27 +68,28 @@ def make_thoughts(
         with Ticker(progress, folder, bar):
             generate_on_ray(to_do, folder, generation, session, on_receipt)
     remove_unnamed(folder, receipts.values())
-    outcome = _outcome(
-        list(receipts.values()), read_meters(folder), session, Prices.of(spec), round_, generation.model_revision
-    )
+    outcome = _outcome(list(receipts.values()), read_meters(folder), generation, round_)
     assert outcome.counts.num_in == num_rows, f"{outcome.counts} are not the rows of {num_documents} documents"
     _refuse_too_many_rejected(outcome.counts.num_in, Counter(outcome.counts.rejected), spec.max_rejected_share, folder)
     return outcome
 
 
 def begin_retry(folder: Path) -> int:
-    """Open a finished stage again, to try its rejected rows once more; returns their number.
+    """Open a stage's folder again, to try its rejected rows once more; returns their number.
 
     The order makes a kill harmless: with the round written and the manifest still there, the stage is finished as it
     was; without the manifest, any command goes on with the round.
     """
+    if not folder.is_dir():
+        return 0
     with hold(folder):
-        manifest = read_manifest(folder)
-        if manifest is None or not manifest.counts.rejected:
-            return 0
-        write_atomic(folder / "round.json", json.dumps({"round": int(manifest.details.get("round", 0)) + 1}))
-        (folder / "manifest.json").unlink()
-        return sum(manifest.counts.rejected.values())
+        receipts = list(read_receipts(folder).values())
+        num_rejected = _rejected(receipts).total()
+        if num_rejected:
+            next_round = 1 + max(_round(folder), *(receipt.round for receipt in receipts))
+            write_atomic(folder / "round.json", json.dumps({"round": next_round}), durable=True)
+            (folder / "manifest.json").unlink(missing_ok=True)
+        return num_rejected
 
 
 def _round(folder: Path) -> int:
@@ -98,13 +99,15 @@ def _round(folder: Path) -> int:
         return 0
 
 
-def _rejected(receipts: Any) -> Counter[str]:
-    return sum((receipt.rejected for receipt in receipts), Counter())
+def _rejected(receipts: Sequence[Receipt]) -> Counter[str]:
+    rejected: Counter[str] = Counter()
+    for receipt in receipts:
+        rejected.update(receipt.rejected)
+    return rejected
 
 
-def _outcome(
-    receipts: Sequence[Receipt], readings: Sequence[Reading], session: str, prices: Prices, round_: int, revision: str
-) -> Outcome:
+def _outcome(receipts: Sequence[Receipt], readings: Sequence[Reading], generation: Generation, round_: int) -> Outcome:
+    prices = Prices.of(generation.spec)
     tallies = [tally for receipt in receipts for tally in receipt.tallies]
     sources: dict[str, dict[str, Any]] = {}
     for tally in tallies:
@@ -114,40 +117,45 @@ def _outcome(
         own["text_tokens"] += tally.num_text_tokens
         own["prompt_tokens"] += tally.num_prompt_tokens
         own["thought_tokens"] += tally.num_thought_tokens
+        own["rejected_tokens"] += tally.num_rejected_tokens
     hours = sum(reading.hours for reading in readings)
     prompt = sum(reading.num_prompt_tokens for reading in readings)
     thought = sum(reading.num_thought_tokens for reading in readings)
-    own_readings = [reading for reading in readings if reading.session == session and reading.num_thought_tokens]
-    throughput = {}
-    if own_readings:
-        elapsed_s = max(r.seen_s for r in own_readings) - min(r.started_s for r in own_readings)
-        tokens = sum(reading.num_thought_tokens for reading in own_readings)
-        throughput = {
-            "tokens_per_s": tokens / max(elapsed_s, 1e-9),
-            "tokens_per_s_per_engine": tokens / max(3600 * sum(r.hours for r in own_readings), 1e-9),
-        }
+    totals = {name: sum(own[f"{name}_tokens"] for own in sources.values()) for name in _TOKENS}
     return Outcome(
         counts=Counts.of("doc_id with sample_index", sum(tally.num_ok for tally in tallies), _rejected(receipts)),
-        tokens={
-            "prompt": sum(tally.num_prompt_tokens for tally in tallies),
-            "text": sum(tally.num_text_tokens for tally in tallies),
-            "thought": sum(tally.num_thought_tokens for tally in tallies),
-        },
+        tokens=totals,
         details={
             "sources": sources,
             "round": round_,
-            "model_revision": revision,
+            "model_revision": generation.model_revision,
             "engine_hours": hours,
             "gpu_hours": hours * prices.gpus_per_engine,
             "prompt_tokens_paid": prompt,
             "thought_tokens_paid": thought,
         },
-        throughput=throughput,
+        throughput=_throughput(readings),
         cost=prices.cost(hours, prompt, thought),
     )
 
 
-_FIGURES = ("ok", "rejected", "text_tokens", "prompt_tokens", "thought_tokens")
+def _throughput(readings: Sequence[Reading]) -> dict[str, float]:
+    """Thought tokens a second over all commands, from the first engine that was ready to the last sign of life."""
+    sessions: dict[str, list[Reading]] = {}
+    for reading in readings:
+        if reading.ready_s is not None and reading.num_thought_tokens:
+            sessions.setdefault(reading.session, []).append(reading)
+    if not sessions:
+        return {}
+    busy = [reading for own in sessions.values() for reading in own]
+    tokens = sum(reading.num_thought_tokens for reading in busy)
+    elapsed_s = sum(max(r.seen_s for r in own) - min(r.ready_s or r.seen_s for r in own) for own in sessions.values())
+    engine_s = sum(reading.seen_s - (reading.ready_s or reading.seen_s) for reading in busy)
+    return {"tokens_per_s": tokens / max(elapsed_s, 1e-3), "tokens_per_s_per_engine": tokens / max(engine_s, 1e-3)}
+
+
+_TOKENS = ("prompt", "text", "thought", "rejected")
+_FIGURES = ("ok", "rejected", *(f"{name}_tokens" for name in _TOKENS))
 
 
 def _refuse_too_many_rejected(num_rows: int, rejected: Counter[str], limit: float, folder: Path) -> None:

@@ -1,16 +1,19 @@
 """Parts and receipts: a shard's rows on disk, and the proof that they are whole.
 
-    part-<shard>.parquet       rows (records.THOUGHT); -r1, -r2 .. after rejected rows were tried again
-    part-<shard>.json          the receipt, written after the part that it names
+    part-<shard>-<content>.parquet   rows (records.THOUGHT)
+    part-<shard>.json                the receipt, written after the part that it names
 
 Invariants: a part counts only when its receipt names it; both are keyed by the content of the shard and by the
 generation (settings, teacher, prompt, seed), so a retry is harmless and a finished part is taken over by any later
 stage that wants the same.
 """
 
+import fnmatch
+import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from rcpt_ray.artifacts import write_atomic, write_table
+from rcpt_ray.artifacts import table_bytes, write_atomic
 from rcpt_ray.records import THOUGHT
 
 
@@ -34,6 +37,8 @@ class Tally:
     num_text_tokens: int
     num_prompt_tokens: int
     num_thought_tokens: int
+    num_rejected_tokens: int
+    """Thought tokens of rejected rows, which `num_thought_tokens` holds too."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +82,15 @@ class Receipt:
 def write_part(
     folder: Path, shard: str, generation_key: str, round_: int, rows: Sequence[dict[str, Any]], seconds: float
 ) -> Receipt:
-    """Write a shard's rows, then their receipt."""
-    part = folder / (f"part-{shard}-r{round_}.parquet" if round_ else f"part-{shard}.parquet")
-    write_table(part, pa.Table.from_pylist(list(rows), schema=THOUGHT))
+    """Write a shard's rows under a name that their content gives, then the receipt that names them.
+
+    So two engines that were given the same shard cannot spoil each other's part: the last receipt decides.
+    """
+    content = table_bytes(pa.Table.from_pylist(list(rows), schema=THOUGHT))
+    part = folder / f"part-{shard}-{hashlib.sha256(content).hexdigest()[:8]}.parquet"
+    write_atomic(part, content, durable=True)
     receipt = Receipt(part.name, shard, generation_key, round_, tally_rows(rows), round(seconds, 3))
-    write_atomic(_receipt_file(folder, shard), receipt.to_json())
+    write_atomic(_receipt_file(folder, shard), receipt.to_json(), durable=True)
     return receipt
 
 
@@ -99,36 +108,49 @@ def tally_rows(rows: Iterable[dict[str, Any]]) -> tuple[Tally, ...]:
             sum(row["num_text_tokens"] for row in group),
             sum(row["num_prompt_tokens"] for row in group),
             sum(row["num_thought_tokens"] for row in group),
+            sum(row["num_thought_tokens"] for row in group if row["status"] != "ok"),
         )
         for (source, domain), group in sorted(groups.items())
     )
 
 
-def read_receipts(folder: Path, generation_key: str) -> dict[str, Receipt]:
-    """Receipts of this generation whose parts are there, by shard digest."""
-    receipts, present = {}, set(os.listdir(folder)) if folder.is_dir() else set()
-    for name in present:
-        if name.startswith("part-") and name.endswith(".json"):
-            text = (folder / name).read_text(encoding="utf-8")
-            if json.loads(text)["generation"] != generation_key:
-                continue  # perhaps of an earlier version, with other fields
-            receipt = Receipt.from_json(text)
-            if receipt.part in present:
-                receipts[receipt.shard] = receipt
-    return receipts
+def read_receipt(folder: Path, shard: str, generation_key: str | None) -> Receipt | None:
+    """The receipt of a shard, of this generation unless None, whose part is there; None where none can be read."""
+    try:
+        text = _receipt_file(folder, shard).read_text(encoding="utf-8")
+        if generation_key is not None and json.loads(text)["generation"] != generation_key:
+            return None  # perhaps of an earlier version, with other fields
+        receipt = Receipt.from_json(text)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return receipt if (folder / receipt.part).exists() else None
+
+
+def read_receipts(folder: Path, generation_key: str | None = None) -> dict[str, Receipt]:
+    """All such receipts of a folder, by shard digest."""
+    names = os.listdir(folder) if folder.is_dir() else []
+    shards = [Path(name).stem.removeprefix("part-") for name in names if fnmatch.fnmatch(name, "part-*.json")]
+    found = ((shard, read_receipt(folder, shard, generation_key)) for shard in shards)
+    return {shard: receipt for shard, receipt in found if receipt is not None}
 
 
 def adopt_parts(folder: Path, shards: Iterable[str], generation_key: str) -> dict[str, Receipt]:
-    """Receipts that `folder` has for these shards, after taking over finished parts from the folders beside it."""
+    """Receipts that `folder` has for these shards, after taking over finished parts from the folders beside it.
+
+    Of several folders that have a shard, the one that tried its rejected rows most often gives the part.
+    """
     wanted, own = set(shards), read_receipts(folder, generation_key)
+    best: dict[str, tuple[Receipt, Path]] = {}
     for sibling in sorted(folder.parent.iterdir()):
         if sibling == folder or wanted <= own.keys() or not sibling.is_dir():
             continue
         for shard, receipt in read_receipts(sibling, generation_key).items():
-            if shard in wanted and shard not in own:
-                take_over(sibling / receipt.part, folder / receipt.part)
-                write_atomic(_receipt_file(folder, shard), receipt.to_json())
-                own[shard] = receipt
+            if shard in wanted and shard not in own and (shard not in best or receipt.round > best[shard][0].round):
+                best[shard] = receipt, sibling
+    for shard, (receipt, sibling) in best.items():
+        take_over(sibling / receipt.part, folder / receipt.part)
+        write_atomic(_receipt_file(folder, shard), receipt.to_json(), durable=True)
+        own[shard] = receipt
     return {shard: receipt for shard, receipt in own.items() if shard in wanted}
 
 
@@ -146,8 +168,7 @@ def _receipt_file(folder: Path, shard: str) -> Path:
 
 def take_over(source: Path, target: Path) -> None:
     """Have a file in another place too, linked where the disk can, complete or not at all."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         os.link(source, temporary)
     except OSError:

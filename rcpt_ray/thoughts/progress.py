@@ -4,6 +4,7 @@ progress.json   written by the driver once a second: rows, prices, times
 engines/*.json  written by the engines (meter.py)
 """
 
+import contextlib
 import json
 import threading
 import time
@@ -74,10 +75,12 @@ class Progress:
         if not running and not any(reading.num_rows for reading in own):
             return f"{len(own)} engines start" if own else "engines are asked for"
         elapsed_s = max(now_s - self.started_s, 1e-9)
-        overall = sum(reading.num_thought_tokens for reading in own) / elapsed_s
+        tokens = sum(reading.num_thought_tokens for reading in own)
+        overall = tokens / elapsed_s
         said = [
             f"{len(running)} engines",
             f"{sum(reading.tokens_per_s_now for reading in running):,.0f} tokens/s now, {overall:,.0f} over all",
+            f"{tokens:,} thought tokens, {sum(reading.num_prompt_tokens for reading in own):,} prompt tokens",
             f"{self.num_rejected:,} rejected",
         ]
         hours = sum(reading.hours for reading in readings)
@@ -131,7 +134,8 @@ class Ticker:
 
     def _run(self) -> None:
         while True:
-            self._progress.write(self._folder)
-            self._bar.note(self._progress.words(read_meters(self._folder)))
+            with contextlib.suppress(OSError):  # a disk that is full for a while ends the show, not the work
+                self._progress.write(self._folder)
+                self._bar.note(self._progress.words(read_meters(self._folder)))
             if self._ended.wait(_EVERY_S):
                 return

@@ -16,7 +16,6 @@ import yaml
 from rcpt_ray.errors import UserError
 
 _MARK = "\ue000document\ue000"
-_BORDER = "\n\n#####\n\n"
 
 
 class Tokenizer(Protocol):
@@ -47,6 +46,11 @@ class Prompt:
     def digest(self) -> str:
         """sha256 of the prompt's words."""
         return hashlib.sha256(self.words.encode()).hexdigest()
+
+    @property
+    def border(self) -> str:
+        """What separates examples for base models: no heading of a document is alike by accident."""
+        return f"##### {self.digest[:12]}"
 
     @property
     def prompt_id(self) -> str:
@@ -92,13 +96,21 @@ class PromptFrame:
         assert mark, "the chat template lost the document"
         self._tokenizer = tokenizer
         self._before, self._after = self._encode(before, control=True), self._encode(after, control=True)
-        self.stop: tuple[str, ...] = () if tokenizer.chat_template else (_BORDER.strip(),)
+        if not tokenizer.chat_template:
+            # What the tokenizer puts before a text of its own accord; a template writes it itself.
+            self._before = [*self._beginning(), *self._before]
+        self.stop: tuple[str, ...] = () if tokenizer.chat_template else (prompt.border,)
         """What ends a thought besides the model's own end."""
 
     def around(self, text: str) -> PromptTokens:
         """The prompt's tokens with a document in it."""
         text_ids = self._encode(text, control=False)
         return PromptTokens([*self._before, *text_ids, *self._after], len(text_ids))
+
+    def _beginning(self) -> list[int]:
+        begun = list(self._tokenizer("a", add_special_tokens=True, split_special_tokens=False)["input_ids"])
+        bare = self._encode("a", control=False)
+        return begun[: begun.index(bare[0])] if bare and bare[0] in begun else []
 
     def _encode(self, part: str, *, control: bool) -> list[int]:
         return list(self._tokenizer(part, add_special_tokens=False, split_special_tokens=not control)["input_ids"])
@@ -118,9 +130,10 @@ def _whole_prompt(prompt: Prompt, num_words: int, tokenizer: Tokenizer) -> str:
     system, user = (turn["content"] for turn in turns)
     if not tokenizer.chat_template:
         if not prompt.examples:
-            return f"{system}\n\n{user}\n\nThoughts:\n"
+            return f"{system}\n\n{user}\n"
         shown = [f"Text:\n{text}\n\nThoughts:\n{thought}" for text, thought in (*prompt.examples, (_MARK, ""))]
-        return _BORDER.join([system, *shown])
+        asked = f"{system} Each is in the language of its text and has about {num_words} words."
+        return f"\n\n{prompt.border}\n\n".join([asked, *shown])
     try:
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     except TemplateError:

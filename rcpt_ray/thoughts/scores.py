@@ -1,15 +1,13 @@
 """The scores stage: a number a generated row and kind of score, kept beside the thoughts and read by select.
 
-    part-<key>.parquet   doc_id, sample_index, gain_bits, critic; the key covers the scored part's rows and the scoring
+    part-<shard>-<content>-<key>.parquet   doc_id, sample_index, gain_bits, critic of the part of that name
 
 A part is renamed into place when it is whole, so a killed command scores at most the parts in flight again; a part that
 another folder has already scored is taken over. Each row of the generated parts has one row here; a row that was
-rejected, or does not fit, has no numbers.
+rejected, or does not fit, has no numbers. The gain is that of the thought as it was generated, before truncation.
 """
 
 import asyncio
-import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rcpt_ray.artifacts import Counts, Outcome, write_table
-from rcpt_ray.cache import file_sha256
 from rcpt_ray.records import SCORED_THOUGHT
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts.engine import EngineDied
@@ -28,7 +25,6 @@ from rcpt_ray.thoughts.scorers import CriticScorer, Delimiters, FakeScorer, Gain
 from rcpt_ray.thoughts.spec import ThoughtsSpec
 from rcpt_ray.thoughts.vllm_client import VllmClient
 
-KINDS = ("gain_bits", "critic")
 _MOST_TRIES = 3
 
 
@@ -60,38 +56,34 @@ def make_scores(
     scoring: Scoring, parts: Sequence[Path], folder: Path, connect: Callable[[], None], bar: Bar
 ) -> Outcome:
     """Scored parts for all generated parts in `folder`: taken over where they exist, else scored, after `connect`."""
-    names = {_name(part, scoring): part for part in parts}
+    targets = {part: folder / scored_name(part, scoring.key) for part in parts}
+    names = {target.name for target in targets.values()}
     for stale in folder.glob("part-*.parquet"):
         if stale.name not in names:
             stale.unlink()
-    bar.total(len(names))
-    to_do = {name: part for name, part in names.items() if not _found(name, folder)}
-    bar.advance(len(names) - len(to_do))
+    bar.total(len(targets))
+    to_do = {part: target for part, target in targets.items() if not _found(target)}
+    bar.advance(len(targets) - len(to_do))
     if to_do:
         bar.note("engines start")
         connect()
         from rcpt_ray.thoughts.scores_on_ray import score_on_ray
 
-        score_on_ray({part: folder / name for name, part in to_do.items()}, scoring, lambda: bar.advance())
-    tables = [pq.read_table(folder / name) for name in names]
-    num_rows = sum(map(len, tables))
-    scored = {kind: sum(len(table) - table[kind].null_count for table in tables) for kind in scoring.kinds}
+        score_on_ray(to_do, scoring, lambda: bar.advance())
+    scored, num_rows = dict.fromkeys(scoring.kinds, 0), 0
+    for target in targets.values():
+        table = pq.read_table(target)
+        num_rows += len(table)
+        for kind in scoring.kinds:
+            scored[kind] += len(table) - table[kind].null_count
     num_ok = max(scored.values(), default=0)
-    return Outcome(
-        counts=Counts.of(
-            "doc_id with sample_index", num_ok, {"not_scored": num_rows - num_ok} if num_rows > num_ok else {}
-        ),
-        details={"scored": scored},
-    )
+    not_scored = {"not_scored": num_rows - num_ok} if num_rows > num_ok else {}
+    return Outcome(counts=Counts.of("doc_id with sample_index", num_ok, not_scored), details={"scored": scored})
 
 
-def read_scores(parts: Sequence[Path]) -> dict[tuple[str, int], Mapping[str, float | None]]:
-    """Scores by doc_id and sample_index."""
-    return {
-        (row["doc_id"], row["sample_index"]): {kind: row[kind] for kind in KINDS}
-        for part in parts
-        for row in pq.read_table(part).to_pylist()
-    }
+def scored_name(part: Path, key: str) -> str:
+    """The file with a generated part's scores; the part's own name holds a digest of its rows."""
+    return f"{part.stem}-{key[:8]}.parquet"
 
 
 async def score_part(part: Path, target: Path, scorers: Mapping[str, Scorer]) -> None:
@@ -112,26 +104,26 @@ async def _values(rows: Sequence[dict[str, Any]], scorer: Scorer) -> list[float 
         return await scorer.score(row) if row["status"] == "ok" else None
 
     for number in range(_MOST_TRIES):
+        tasks = [asyncio.ensure_future(value(row)) for row in rows]
         try:
-            return list(await asyncio.gather(*(value(row) for row in rows)))
+            return list(await asyncio.gather(*tasks))
         except EngineDied:
             if number == _MOST_TRIES - 1:
                 raise
-            scorer.start()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        scorer.start()
     raise AssertionError("unreachable")
 
 
-def _name(part: Path, scoring: Scoring) -> str:
-    digest = hashlib.sha256(f"{file_sha256(part)} {scoring.key}".encode()).hexdigest()[:16]
-    return f"part-{digest}.parquet"
-
-
-def _found(name: str, folder: Path) -> bool:
-    """Whether a scored part is in the folder, or was taken over from one beside it."""
-    if (folder / name).exists():
+def _found(target: Path) -> bool:
+    """Whether a scored part is in its folder, or was taken over from one beside it."""
+    if target.exists():
         return True
-    for sibling in sorted(folder.parent.iterdir()):
-        if sibling != folder and os.path.exists(sibling / name):
-            take_over(sibling / name, folder / name)
+    for sibling in sorted(target.parent.parent.iterdir()):
+        if sibling != target.parent and (sibling / target.name).exists():
+            take_over(sibling / target.name, target)
             return True
     return False

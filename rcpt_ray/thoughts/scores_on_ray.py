@@ -26,7 +26,11 @@ def score_on_ray(parts: Mapping[Path, Path], scoring: Scoring, on_part: Callable
         fn_constructor_kwargs={"scoring": scoring},
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(
-            min_size=min(pool.min_engines, num_actors), max_size=num_actors, initial_size=num_actors
+            min_size=min(pool.min_engines, num_actors),
+            max_size=num_actors,
+            initial_size=num_actors,
+            max_tasks_in_flight_per_actor=2 * pool.shards_in_flight,
+            max_concurrent_calls_per_actor=pool.shards_in_flight,
         ),
         num_cpus=pool.cpus_per_engine,
         num_gpus=pool.gpus_per_engine or None,

@@ -19,31 +19,33 @@ from rcpt_ray.thoughts.select_spec import SelectSpec
 from rcpt_ray.thoughts.truncate import TokenEnds, reasoning_span, truncate
 
 Row = dict[str, Any]
-Scores = Mapping[tuple[str, int], Mapping[str, float | None]]
-"""(doc_id, sample_index) -> gain_bits, critic."""
-_NO_SCORES: Mapping[str, float | None] = {}
+Score = Mapping[str, float | None]
+"""gain_bits, critic."""
+Scores = Mapping[tuple[str, int], Score]
+"""(doc_id, sample_index) -> score."""
+_NO_SCORE: Score = {}
+_NO_SCORES: Scores = {}
 
 
 class Selection:
     """Decides what becomes of generated rows."""
 
-    def __init__(
-        self, spec: SelectSpec, ends: TokenEnds, prompt_words: Sequence[str] = (), scores: Scores | None = None
-    ) -> None:
-        self._spec, self._ends, self._prompt_words, self._scores = spec, ends, prompt_words, scores or {}
+    def __init__(self, spec: SelectSpec, ends: TokenEnds, prompt_words: Sequence[str] = ()) -> None:
+        self._spec, self._ends, self._prompt_words = spec, ends, prompt_words
 
-    def rows(self, rows: Iterable[Row]) -> list[Row]:
+    def rows(self, rows: Iterable[Row], scores: Scores = _NO_SCORES) -> list[Row]:
         """The same rows with their final text and status; at most one ok for each document."""
-        judged = [self._judged(row) for row in rows]
+        scored = [(row, scores.get((row["doc_id"], row["sample_index"]), _NO_SCORE)) for row in rows]
+        judged = [self._judged(row, score) for row, score in scored]
         best: dict[str, tuple[float, int]] = {}
         for place, (row, reason) in enumerate(judged):
             if reason is None:
-                rank = (self._value(row), -place)
+                rank = (self._value(row, scored[place][1]), -place)
                 best[row["doc_id"]] = max(best.get(row["doc_id"], rank), rank)
         chosen = {-place for _, place in best.values()}
         return list(self._with_status(judged, chosen))
 
-    def _judged(self, row: Row) -> tuple[Row, str | None]:
+    def _judged(self, row: Row, score: Score) -> tuple[Row, str | None]:
         """The row with its thought as it would be used, and why it is not used."""
         if row["status"] != "ok":
             return row, str(row["reason"])
@@ -58,31 +60,27 @@ class Selection:
             cut = truncate(freed, spec.max_thought_tokens, self._ends, whole_sentences=trims)
             row |= {"thought": cut.text, "num_thought_tokens": cut.num_tokens, "thought_logprob": None}
         empty = None if row["thought"] else "empty_thought"
-        return row, gate_that_refuses(row, spec, self._prompt_words) or self._refused_by_score(row) or empty
+        return row, gate_that_refuses(row, spec, self._prompt_words) or self._refused_by_score(score) or empty
 
-    def _refused_by_score(self, row: Row) -> str | None:
-        spec, scores = self._spec, self._scores_of(row)
-        gain, critic = scores.get("gain_bits"), scores.get("critic")
+    def _refused_by_score(self, score: Score) -> str | None:
+        spec, gain, critic = self._spec, score.get("gain_bits"), score.get("critic")
         if spec.min_gain_bits is not None and (gain is None or gain < spec.min_gain_bits):
             return "no_gain"
         if spec.min_critic_score is not None and (critic is None or critic < spec.min_critic_score):
             return "poor"
         return None
 
-    def _value(self, row: Row) -> float:
+    def _value(self, row: Row, score: Score) -> float:
         """What a sample is chosen by; the first of the best wins."""
         value: float | None = 0.0
         match self._spec.choose:
             case "logprob":
                 value = row["logprob_per_token"]
             case "gain":
-                value = self._scores_of(row).get("gain_bits")
+                value = score.get("gain_bits")
             case "critic":
-                value = self._scores_of(row).get("critic")
+                value = score.get("critic")
         return float("-inf") if value is None else value
-
-    def _scores_of(self, row: Row) -> Mapping[str, float | None]:
-        return self._scores.get((row["doc_id"], row["sample_index"]), _NO_SCORES)
 
     @staticmethod
     def _with_status(judged: Sequence[tuple[Row, str | None]], chosen: set[int]) -> Iterator[Row]:
@@ -92,17 +90,36 @@ class Selection:
             yield row | {"status": "rejected" if reason else "ok", "reason": reason}
 
 
-def select(parts: Iterable[Path], selection: Selection, folder: Path) -> Outcome:
+def select(parts: Iterable[Path], selection: Selection, folder: Path, scores_folder: Path | None = None) -> Outcome:
     """Write the selected rows of each generated part under the same name into `folder`."""
     for stale in folder.glob("part-*.parquet"):
         stale.unlink()
     counts: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
+    sources: dict[str, Counter[str]] = {}
     for part in parts:
-        rows = selection.rows(pq.read_table(part).to_pylist())
-        counts.update(row["reason"] or "ok" for row in rows)
+        scores = read_scores(part, scores_folder) if scores_folder else _NO_SCORES
+        rows = selection.rows(pq.read_table(part).to_pylist(), scores)
         for row in rows:
-            tokens["thought" if row["status"] == "ok" else "thought_rejected"] += row["num_thought_tokens"]
+            is_used = row["status"] == "ok"
+            counts[row["reason"] or "ok"] += 1
+            tokens["thought" if is_used else "thought_rejected"] += row["num_thought_tokens"]
+            own = sources.setdefault(row["source"], Counter())
+            own["ok" if is_used else "rejected"] += 1
+            own["thought_tokens" if is_used else "rejected_tokens"] += row["num_thought_tokens"]
         write_table(folder / part.name, pa.Table.from_pylist(rows, schema=THOUGHT))
     num_ok = counts.pop("ok", 0)
-    return Outcome(counts=Counts.of("doc_id with sample_index", num_ok, counts), tokens=dict(tokens))
+    return Outcome(
+        counts=Counts.of("doc_id with sample_index", num_ok, counts),
+        tokens=dict(tokens),
+        details={"sources": {source: dict(own) for source, own in sorted(sources.items())}},
+    )
+
+
+def read_scores(part: Path, scores_folder: Path) -> Scores:
+    """Scores of a generated part's rows; their file begins with the part's own name."""
+    (scored,) = scores_folder.glob(f"{part.stem}-*.parquet")
+    return {
+        (row["doc_id"], row["sample_index"]): {"gain_bits": row["gain_bits"], "critic": row["critic"]}
+        for row in pq.read_table(scored).to_pylist()
+    }

@@ -134,6 +134,15 @@ class ThoughtsSpec(Settings):
     """Settings of the select stage, which has a fingerprint of its own."""
 
     @model_validator(mode="after")
+    def _engine_args_are_not_settings(self) -> "ThoughtsSpec":
+        own = {"model", "tokenizer", "revision", "seed", "dtype", "max_model_len"}
+        for name in sorted(own & self.engine_args.keys()):
+            raise ValueError(
+                f"engine_args.{name} has a setting of its own: teacher, precision, max_model_tokens or seed"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _scores_have_an_engine(self) -> "ThoughtsSpec":
         if self.engine == "http" and (self.select.needs_gain or self.select.needs_critic):
             raise ValueError("select asks for scores, which need engine=vllm; leave the gain and critic gates out")

@@ -32,15 +32,21 @@ class VllmClient:
 
     def start(self) -> None:
         """Bring vLLM up, after ending one that died."""
-        from vllm.engine.arg_utils import AsyncEngineArgs
-        from vllm.v1.engine.async_llm import AsyncLLM
-
+        try:
+            from vllm.engine.arg_utils import AsyncEngineArgs
+            from vllm.usage.usage_lib import UsageContext
+            from vllm.v1.engine.async_llm import AsyncLLM
+        except ImportError as error:
+            raise EngineCannotStart(f"{error}; install vLLM (requirements/README.md)") from error
         logging.getLogger("vllm").setLevel(logging.WARNING)
         self.close()
         with capture_errors() as words:
             try:
                 arguments = engine_arguments(self._spec, self._model_path, self._seed)
-                self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(enable_log_requests=False, **arguments))
+                # Offline use: batches as large as vllm.LLM makes them, where a server would keep them small.
+                self._engine = AsyncLLM.from_engine_args(
+                    AsyncEngineArgs(enable_log_requests=False, **arguments), usage_context=UsageContext.LLM_CLASS
+                )
             except Exception as error:
                 raise EngineCannotStart(words.of(error)) from error
 

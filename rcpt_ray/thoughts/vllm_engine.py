@@ -5,14 +5,14 @@ CPU build of vLLM 0.32 dies of such a seed when it cuts a prompt into chunks (a 
 there the engine's one seed is used. Prompts are token ids, so the document cannot speak as the system.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from rcpt_ray.thoughts.engine import Completion, Request, RowRefused
 from rcpt_ray.thoughts.prompt import PromptFrame, load_prompt
 from rcpt_ray.thoughts.spec import ThoughtsSpec
 from rcpt_ray.thoughts.vllm_client import VllmClient
 
-_MOST_CHARACTERS_A_TOKEN = 16
+MOST_CHARACTERS_A_TOKEN = 16
 
 
 class VllmEngine:
@@ -21,7 +21,7 @@ class VllmEngine:
     def __init__(self, model_path: str, spec: ThoughtsSpec, seed: int) -> None:
         import torch
 
-        self.seeds_requests = torch.cuda.is_available()
+        self.seeds: Literal["request", "engine", "none"] = "request" if torch.cuda.is_available() else "engine"
         self._spec, self._client = spec, VllmClient(model_path, spec, seed)
         self._frame: PromptFrame
         self._params: Any
@@ -48,13 +48,13 @@ class VllmEngine:
         """One thought; refuses a prompt that leaves no room for the thought in the model's context."""
         limit = self._client.max_model_tokens
         # No text has so few tokens; this spares the tokenizer a document of millions of characters.
-        if len(request.text) > _MOST_CHARACTERS_A_TOKEN * limit:
+        if len(request.text) > MOST_CHARACTERS_A_TOKEN * limit:
             raise RowRefused("too_long_for_model")
         prompt = self._frame.around(request.text)
         if len(prompt.token_ids) + self._spec.sampling.max_thought_tokens > limit:
             raise RowRefused("too_long_for_model")
         params = self._params
-        if self.seeds_requests:
+        if self.seeds == "request":
             params = params.clone()
             params.seed = request.seed
         final = (await self._client.ask(prompt.token_ids, params)).outputs[0]

@@ -13,12 +13,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from rcpt_ray.thoughts.engine import Engine, EngineDied
+from rcpt_ray.thoughts.engine import Engine, EngineCannotStart, EngineDied
 from rcpt_ray.thoughts.generate import Generation, Row, Wanted, generate_rows, rejected_row, wanted_again, wanted_of
-from rcpt_ray.thoughts.meter import Meter
-from rcpt_ray.thoughts.parts import Receipt, write_part
+from rcpt_ray.thoughts.meter import Meter, num_dead_starters
+from rcpt_ray.thoughts.parts import Receipt, read_receipt, write_part
 from rcpt_ray.thoughts.tries import Span, Tries
 from rcpt_ray.thoughts.turns import Turns
+
+_MOST_DEAD_STARTERS = 3
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class EngineWork:
             EngineCannotStart: the engine does not come up.
         """
         started = time.monotonic()
+        found = read_receipt(self._folder, shard.digest, self._generation.key)
+        if found is not None and found.round >= shard.round:
+            return found  # an earlier actor was lost between its receipt and its answer
         if self._beat is None:
             self._beat = asyncio.ensure_future(self._meter.beat())
         kept, wanted = self._read(shard)
@@ -72,6 +77,7 @@ class EngineWork:
             time.monotonic() - started,
         )
         tries.clear()
+        self._meter.part_done()
         return receipt
 
     def _read(self, shard: Shard) -> tuple[list[Row], list[Wanted]]:
@@ -101,6 +107,10 @@ class EngineWork:
         """Start the engine if it is down; returns the number of its start."""
         async with self._starting:
             if not self._is_up:
+                if not self._num_starts and num_dead_starters(self._folder, self._session) >= _MOST_DEAD_STARTERS:
+                    raise EngineCannotStart(
+                        f"its process ended {_MOST_DEAD_STARTERS} times while it started; see the log, and the memory"
+                    )
                 self._meter.say("starting")
                 await self._engine.start()
                 self._is_up = True
