@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 DEFINES_VENV := requirements/cpu.txt requirements/dev.txt pyproject.toml Makefile
+# Two test files at once: most of a test's time goes into waiting for processes to start.
+TWO_AT_ONCE := -n 2 --dist loadfile
 STAMP := $(VENV)/made-of-$(shell cat $(DEFINES_VENV) | sha256sum | cut -c1-16)
 
 .PHONY: install demo test test-all check clean
@@ -27,10 +29,10 @@ check: install
 	$(BIN)/mypy
 
 test: install
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(TWO_AT_ONCE) -m "not slow"
 
 test-all: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO_AT_ONCE)
 
 clean:
 	rm -rf $(VENV) runs

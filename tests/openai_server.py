@@ -3,25 +3,39 @@
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of the script."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str | None = None
+    """JSON, or what stands in its place; None answers well, or says the status."""
+    kind: str = "application/json"
 
 
 class ScriptedServer:
     """Answers /v1/models, and each request for a completion with the next of its script, then well for ever.
 
-    A step of the script is an HTTP status to answer with, or `drop` to close the connection without an answer.
+    A step of the script is an answer, an HTTP status to answer with, or `drop` to close the connection without an
+    answer.
     """
 
-    def __init__(self, script: list[int | str], model: str = "a-model") -> None:
+    def __init__(self, script: list[Answer | int | str], model: str = "a-model") -> None:
         self.script, self.model, self.asked = list(script), model, list[dict[str, Any]]()
         self.lock = threading.Lock()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self._answer(200, {"object": "list", "data": [{"id": server.model, "object": "model"}]})
+                models = {"object": "list", "data": [{"id": server.model, "object": "model"}]}
+                self._answer(Answer(), models)
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -31,19 +45,23 @@ class ScriptedServer:
                 if step == "drop":
                     self.close_connection = True
                     return
-                if step != 200:
-                    self._answer(int(step), {"error": {"message": f"scripted {step}"}})
+                answer = step if isinstance(step, Answer) else Answer(int(step))
+                if answer.status != 200:
+                    self._answer(answer, {"error": {"message": f"scripted {answer.status}"}})
                     return
                 logprobs = {"token_logprobs": [-0.5, -0.25], "tokens": ["a", "b"], "text_offset": [0, 1]}
                 choice = {"index": 0, "text": " well then ", "finish_reason": "stop", "logprobs": logprobs}
                 usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": 2, "total_tokens": 9}
-                self._answer(200, {"id": "1", "object": "text_completion", "choices": [choice], "usage": usage})
+                well = {"id": "1", "object": "text_completion", "choices": [choice], "usage": usage}
+                self._answer(answer, well)
 
-            def _answer(self, status: int, content: dict[str, Any]) -> None:
-                body = json.dumps({"created": 0, "model": server.model} | content).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
+            def _answer(self, answer: Answer, content: dict[str, Any]) -> None:
+                usual = json.dumps({"created": 0, "model": server.model} | content)
+                body = (usual if answer.body is None else answer.body).encode()
+                self.send_response(answer.status)
+                headers = {"Content-Type": answer.kind, "Content-Length": str(len(body))}
+                for name, value in (headers | dict(answer.headers)).items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -54,10 +72,10 @@ class ScriptedServer:
 
 
 @contextlib.contextmanager
-def scripted_server(*script: int | str, model: str = "a-model") -> Iterator[ScriptedServer]:
+def scripted_server(*script: Answer | int | str, model: str = "a-model") -> Iterator[ScriptedServer]:
     """A server for the length of the block."""
     server = ScriptedServer(list(script), model)
-    thread = threading.Thread(target=server.http.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.http.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield server

@@ -23,7 +23,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
     token.chmod(0o600)
-    ports = {name: _free_port() for name in ("gcs", "dashboard")}
+    ports = {name: _free_port() for name in ("gcs", "dashboard", "agent")}
     environment = os.environ | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
@@ -41,6 +41,8 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"--port={ports['gcs']}",
         "--dashboard-host=127.0.0.1",
         f"--dashboard-port={ports['dashboard']}",
+        # Its fixed default is taken where another Ray runs on this machine; then no job is accepted.
+        f"--dashboard-agent-listen-port={ports['agent']}",
         "--object-store-memory=1000000000",
     ]
     run = folder / "run"
@@ -61,9 +63,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "jobs/recipes/tiny.yaml",
             f"run={run}",
         ]
-        job = subprocess.run(
-            submit, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600, check=False
-        )
+        job = _submitted(submit, environment)
     assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]
     assert "report.html" in job.stdout
     return run
@@ -117,6 +117,22 @@ def test_report_page_of_the_run_opens_in_a_browser(finished_run: Path, tmp_path:
     assert all(arm in page.dom for arm in ARMS)
     assert page.dom.count("<svg") >= 4
     assert page.console == []
+
+
+def _submitted(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The finished job; a cluster whose agent is not up yet refuses it, and is asked again."""
+    answers: list[subprocess.CompletedProcess[str]] = []
+
+    def was_taken() -> bool:
+        answers.append(
+            subprocess.run(
+                command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600, check=False
+            )
+        )
+        return "No available agent" not in answers[-1].stderr + answers[-1].stdout
+
+    wait_until(was_taken, timeout_s=120)
+    return answers[-1]
 
 
 def _free_port() -> int:

@@ -1,5 +1,6 @@
 """A part counts only with its receipt, and no thought is bought twice."""
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -68,22 +69,25 @@ def test_part_written_again_is_the_same_bytes(tmp_path: Path) -> None:
 
 def test_receipt_is_written_after_its_part(tmp_path: Path) -> None:
     """Where the part cannot be put into its place there is no receipt."""
-    (tmp_path / "part-5a.parquet").mkdir()
+    part = make(tmp_path / "elsewhere").part
+    (tmp_path / "here" / part).mkdir(parents=True)
     with pytest.raises(OSError):
-        make(tmp_path)
-    assert read_receipts(tmp_path, "key-1") == {}
+        make(tmp_path / "here")
+    assert not (tmp_path / "here" / "part-5a.json").exists()
+    assert read_receipts(tmp_path / "here", "key-1") == {}
 
 
 def test_rows_are_tallied_by_source() -> None:
     rows = [
         thought("a", num_tokens=20),
         thought("b", num_tokens=30),
-        thought("c", status="rejected", reason="empty_text", num_tokens=0),
+        thought("c", status="rejected", reason="empty_thought", num_tokens=7),
         thought("d", source="law", domain="law", status="rejected", reason="engine_died", num_tokens=0),
     ]
+    names = ("num_text_tokens", "num_prompt_tokens", "num_thought_tokens", "num_rejected_tokens")
     assert tally_rows(rows) == (
-        Tally("law", "law", 0, {"engine_died": 1}, num_text_tokens=5, num_prompt_tokens=9, num_thought_tokens=0),
-        Tally("web", "stem", 2, {"empty_text": 1}, num_text_tokens=15, num_prompt_tokens=27, num_thought_tokens=50),
+        Tally("law", "law", 0, {"engine_died": 1}, **dict(zip(names, (5, 9, 0, 0), strict=True))),
+        Tally("web", "stem", 2, {"empty_thought": 1}, **dict(zip(names, (15, 27, 57, 7), strict=True))),
     )
 
 
@@ -103,22 +107,25 @@ ROWS = st.lists(
 @given(rows=ROWS)
 def test_tallies_account_for_every_row_whatever_their_order(rows: list[dict[str, Any]]) -> None:
     tallies = tally_rows(rows)
-    receipt = Receipt("part-5a.parquet", "5a", "key-1", 0, tallies, 1.0)
+    receipt = Receipt("part-5a-0123abcd.parquet", "5a", "key-1", 0, tallies, 1.0)
     assert receipt.num_rows == len(rows)
     assert receipt.rejected == Counter(row["reason"] for row in rows if row["reason"])
     assert sum(tally.num_thought_tokens for tally in tallies) == sum(row["num_thought_tokens"] for row in rows)
+    rejected = [row["num_thought_tokens"] for row in rows if row["status"] == "rejected"]
+    assert sum(tally.num_rejected_tokens for tally in tallies) == sum(rejected)
     assert [tally.source for tally in tallies] == sorted({row["source"] for row in rows})
     assert tally_rows(rows[::-1]) == tallies
 
 
 @given(rows=ROWS, round_=st.integers(0, 3))
 def test_receipt_is_read_as_it_was_written(rows: list[dict[str, Any]], round_: int) -> None:
-    receipt = Receipt("part-5a.parquet", "5a", "key-1", round_, tally_rows(rows), 0.125)
+    receipt = Receipt("part-5a-0123abcd.parquet", "5a", "key-1", round_, tally_rows(rows), 0.125)
     assert Receipt.from_json(receipt.to_json()) == receipt
 
 
 def test_part_without_receipt_does_not_count(tmp_path: Path) -> None:
-    (tmp_path / make(tmp_path).part).with_suffix(".json").unlink()
+    make(tmp_path)
+    (tmp_path / "part-5a.json").unlink()
     assert read_receipts(tmp_path, "key-1") == {}
 
 
@@ -140,33 +147,70 @@ def test_receipt_as_an_earlier_version_wrote_it_does_not_count(tmp_path: Path) -
     assert read_receipts(tmp_path, "key-1") == {}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"{", b"\xff", b"null", b"[]", b'"part"', b"{}", b'{"generation": "key-1", "part": "part-5a.parquet"}'],
+    ids=["empty", "cut off", "not text", "null", "a list", "a string", "no fields", "too few fields"],
+)
+def test_receipt_that_cannot_be_read_counts_as_absent(tmp_path: Path, text: bytes) -> None:
+    """As after a loss of power; the shard is done again, and its new receipt counts."""
+    make(tmp_path, "5a")
+    other = make(tmp_path, "6b")
+    (tmp_path / "part-5a.json").write_bytes(text)
+    assert read_receipts(tmp_path, "key-1") == read_receipts(tmp_path) == {"6b": other}
+    again = make(tmp_path, "5a")
+    assert read_receipts(tmp_path, "key-1") == {"5a": again, "6b": other}
+
+
+def test_receipts_of_all_generations_are_read_where_none_is_named(tmp_path: Path) -> None:
+    first, second = make(tmp_path, "5a", key="key-1"), make(tmp_path, "6b", key="key-2")
+    assert read_receipts(tmp_path) == {"5a": first, "6b": second}
+
+
 def test_folder_that_is_not_there_has_no_receipts(tmp_path: Path) -> None:
     assert read_receipts(tmp_path / "nowhere", "key-1") == {}
+
+
+def test_part_is_named_by_its_shard_and_its_content(tmp_path: Path) -> None:
+    receipt = make(tmp_path)
+    content = hashlib.sha256((tmp_path / receipt.part).read_bytes()).hexdigest()
+    assert receipt.part == f"part-5a-{content[:8]}.parquet"
+    assert {file.name for file in tmp_path.iterdir()} == {receipt.part, "part-5a.json"}
+
+
+def test_of_two_row_sets_for_a_shard_the_last_receipt_decides(tmp_path: Path) -> None:
+    """Two engines had the shard at once: neither spoils the other's part, and the one that is not named goes."""
+    first, last = make(tmp_path, thought="one"), make(tmp_path, thought="another")
+    assert [rows_of(tmp_path, receipt)[0]["thought"] for receipt in (first, last)] == ["one", "another"]
+    receipts = read_receipts(tmp_path, "key-1")
+    assert receipts == {"5a": last}
+    remove_unnamed(tmp_path, receipts.values())
+    assert [file.name for file in tmp_path.glob("*.parquet")] == [last.part]
 
 
 def test_part_of_a_later_round_takes_the_place_of_the_earlier(tmp_path: Path) -> None:
     """Until its receipt is written the earlier one counts; both parts are there."""
     first = make(tmp_path, status="rejected", reason="engine_died")
     second = make(tmp_path, round_=1)
-    assert (first.part, second.part) == ("part-5a.parquet", "part-5a-r1.parquet")
     assert (tmp_path / first.part).exists()
     assert read_receipts(tmp_path, "key-1") == {"5a": second}
     assert rows_of(tmp_path, second)[0]["status"] == "ok"
 
 
 def test_part_of_a_later_round_without_receipt_leaves_the_earlier_in_force(tmp_path: Path) -> None:
-    first = make(tmp_path)
-    (tmp_path / "part-5a-r1.parquet").write_bytes((tmp_path / first.part).read_bytes())
+    first = make(tmp_path, status="rejected", reason="engine_died")
+    second = make(tmp_path / "elsewhere", round_=1)
+    (tmp_path / second.part).write_bytes((tmp_path / "elsewhere" / second.part).read_bytes())
     assert read_receipts(tmp_path, "key-1") == {"5a": first}
 
 
 def test_parts_that_no_receipt_names_are_removed_and_nothing_else(tmp_path: Path) -> None:
-    make(tmp_path, "5a")
+    make(tmp_path, "5a", status="rejected", reason="engine_died")
     second, other = make(tmp_path, "5a", round_=1), make(tmp_path, "6b")
     (tmp_path / "progress.json").write_text("{}")
     remove_unnamed(tmp_path, [second, other])
     assert {file.name for file in tmp_path.iterdir()} == {
-        *("part-5a-r1.parquet", "part-5a.json", "part-6b.parquet", "part-6b.json", "progress.json")
+        *(second.part, "part-5a.json", other.part, "part-6b.json", "progress.json")
     }
     assert read_receipts(tmp_path, "key-1") == {"5a": second, "6b": other}
 
@@ -192,7 +236,16 @@ def test_part_of_a_later_round_is_taken_over_as_such(tmp_path: Path) -> None:
     second = make(tmp_path / "before", round_=1)
     (tmp_path / "after").mkdir()
     assert adopt_parts(tmp_path / "after", ["5a"], "key-1") == {"5a": second}
-    assert {file.name for file in (tmp_path / "after").iterdir()} == {"part-5a-r1.parquet", "part-5a.json"}
+    assert {file.name for file in (tmp_path / "after").iterdir()} == {second.part, "part-5a.json"}
+
+
+def test_of_several_folders_the_one_that_tried_most_often_gives_the_part(tmp_path: Path) -> None:
+    """Whatever the order of their names."""
+    made = {name: make(tmp_path / name, round_=round_, thought=name) for name, round_ in (("a", 1), ("b", 2), ("c", 0))}
+    (tmp_path / "after").mkdir()
+    assert adopt_parts(tmp_path / "after", ["5a"], "key-1") == {"5a": made["b"]}
+    assert rows_of(tmp_path / "after", made["b"])[0]["thought"] == "b"
+    assert {file.name for file in (tmp_path / "after").iterdir()} == {made["b"].part, "part-5a.json"}
 
 
 def test_part_taken_over_outlives_the_folder_it_came_from(tmp_path: Path) -> None:
@@ -207,7 +260,8 @@ def test_nothing_else_is_taken_over(tmp_path: Path) -> None:
     """Not another generation's part, not a part without receipt, not a shard that nobody asked for."""
     before, after = tmp_path / "before", tmp_path / "after"
     make(before, "other-key", key="key-2")
-    (before / make(before, "unfinished").part).with_suffix(".json").unlink()
+    make(before, "unfinished")
+    (before / "part-unfinished.json").unlink()
     make(before, "unasked")
     after.mkdir()
     (tmp_path / "notes.txt").write_text("no folder")

@@ -50,7 +50,8 @@ def test_gain_and_critic_with_vllm_agree_with_transformers(tmp_path: Path) -> No
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert manifests(run, "scores")[0].details["scored"] == {"gain_bits": 6, "critic": 6}
     path = resolve_model("tiny-random-llama").path
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(path)
     scored = {row["doc_id"]: row for row in rows(only_folder(run, "scores"))}
     for thought in rows(only_folder(run, "thoughts")):
         before = f"<thought>\n{thought['thought']}\n</thought>\n\n"

@@ -1,18 +1,20 @@
 """One engine over many shards: only a poison is rejected, only what was rejected is tried again, and all is metered."""
 
-import asyncio
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from thoughts_fixtures import (
     POISON,
     DiesWithAllInFlight,
     Row,
     Says,
-    Turn,
     document,
     generation_of,
     keys,
@@ -28,7 +30,6 @@ from rcpt_ray.thoughts.fake_engine import FakeEngine
 from rcpt_ray.thoughts.meter import Meter, Reading, read_meters
 from rcpt_ray.thoughts.parts import Receipt, read_receipts
 from rcpt_ray.thoughts.spec import FakeSpec
-from rcpt_ray.thoughts.turns import Turns
 from rcpt_ray.thoughts.work import Shard
 
 
@@ -141,6 +142,82 @@ def test_engine_that_died_under_several_shards_is_started_once_for_all(tmp_path:
     assert engine.num_starts == 3
 
 
+def never_up() -> FakeEngine:
+    return FakeEngine(12, FakeSpec(cannot_start="it was asked to start"))
+
+
+def test_part_that_is_there_already_is_not_made_again(tmp_path: Path) -> None:
+    """An actor was lost between its receipt and its answer, and the shard came to another."""
+    shard = shard_of(write_shard(tmp_path, [document(1), document(2)]))
+    first = only(tmp_path / "out", shard)
+    assert only(tmp_path / "out", shard, never_up()) == first
+
+
+def test_part_of_a_later_round_stands_for_an_earlier_one(tmp_path: Path) -> None:
+    file = write_shard(tmp_path, [document(1), document(2, " ")])
+    first = only(tmp_path / "out", shard_of(file))
+    again = shard_of(file, round_=1, earlier_part=first.part)
+    with pytest.raises(EngineCannotStart, match="^it was asked to start$"):
+        only(tmp_path / "out", again, never_up())
+    second = only(tmp_path / "out", again)
+    assert [only(tmp_path / "out", shard, never_up()) for shard in (shard_of(file), again)] == [second, second]
+
+
+def test_part_of_another_generation_does_not_stand_for_this_one(tmp_path: Path) -> None:
+    shard = shard_of(write_shard(tmp_path, [document(1)]))
+    make_parts([shard], tmp_path / "out", generation=generation_of(key="key-2"))
+    with pytest.raises(EngineCannotStart, match="^it was asked to start$"):
+        only(tmp_path / "out", shard, never_up())
+
+
+@pytest.fixture(scope="module")
+def ended_pid() -> int:
+    """The id of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def leave_readings(folder: Path, number: int, ended_pid: int, **changed: Any) -> None:
+    """What actors of this command on this machine leave behind that ended while their engines started."""
+    Meter(folder / "template", "a session")
+    (reading,) = read_meters(folder / "template")
+    (folder / "engines").mkdir(parents=True)
+    for n in range(number):
+        left = replace(reading, **{"state": "starting", "pid": ended_pid} | changed)
+        (folder / "engines" / f"{n}.json").write_text(json.dumps(asdict(left)), encoding="utf-8")
+
+
+def test_engine_whose_process_ended_three_times_while_it_started_is_not_started_again(
+    tmp_path: Path, ended_pid: int
+) -> None:
+    """As when the kernel ends it for want of memory: no engine lives to say so."""
+    leave_readings(tmp_path / "out", 3, ended_pid)
+    engine = DiesWithAllInFlight()
+    with pytest.raises(EngineCannotStart, match="^its process ended 3 times while it started; see the log"):
+        only(tmp_path / "out", shard_of(write_shard(tmp_path, [document(1)])), engine)
+    assert engine.num_starts == 0
+    assert list((tmp_path / "out").glob("part-*")) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "changed"),
+    [
+        (2, {}),
+        (3, {"session": "an earlier command"}),
+        (3, {"state": "running"}),
+        (3, {"machine": "another"}),
+        (3, {"pid": os.getpid()}),
+    ],
+    ids=["only two", "of another command", "after it was ready", "on another machine", "alive"],
+)
+def test_other_ends_do_not_keep_an_engine_from_starting(
+    tmp_path: Path, ended_pid: int, number: int, changed: dict[str, Any]
+) -> None:
+    leave_readings(tmp_path / "out", number, ended_pid, **changed)
+    assert only(tmp_path / "out", shard_of(write_shard(tmp_path, [document(1)]))).num_ok == 1
+
+
 def retried(tmp_path: Path, documents: Sequence[Row], engine: Engine) -> tuple[list[Row], list[Row], Receipt]:
     """Rows of a shard, and those after its rejected rows were tried again by another engine."""
     file, folder = write_shard(tmp_path, documents), tmp_path / "out"
@@ -188,96 +265,11 @@ def test_readings_of_all_engines_add_up_to_the_rows(tmp_path: Path) -> None:
 def test_reading_says_when_its_engine_was_ready_and_how_long_it_lived(tmp_path: Path) -> None:
     meter = Meter(tmp_path, "a session")
     (reading,) = read_meters(tmp_path)
-    assert (reading.session, reading.state, reading.ready_s) == ("a session", "starting", None)
+    assert (reading.session, reading.state, reading.ready_s) == ("a session", "asleep", None)
+    meter.say("starting")
+    (reading,) = read_meters(tmp_path)
+    assert (reading.state, reading.ready_s) == ("starting", None)
     meter.say("running")
     (reading,) = read_meters(tmp_path)
     assert reading.ready_s is not None and reading.started_s <= reading.ready_s <= reading.seen_s
-    assert Reading("a session", "ended", started_s=1800.0, seen_s=9000.0).hours == 2.0
-
-
-def test_two_work_together() -> None:
-    async def main() -> None:
-        turns, both_inside = Turns(), asyncio.Barrier(2)
-
-        async def work() -> None:
-            async with turns.together():
-                await both_inside.wait()
-
-        await asyncio.gather(work(), work())
-
-    asyncio.run(main())
-
-
-@settings(deadline=None)
-@given(kinds=st.lists(st.tuples(st.sampled_from(["alone", "together"]), st.integers(0, 3), st.integers(0, 3))))
-def test_who_is_alone_excludes_all_others_and_everyone_gets_a_turn(kinds: list[tuple[str, int, int]]) -> None:
-    """Each comes after some turns of the loop and stays for some."""
-
-    async def main() -> int:
-        turns, inside, done = Turns(), list[str](), list[str]()
-
-        async def work(kind: str, num_before: int, num_inside: int) -> None:
-            for _ in range(num_before):
-                await Turn()
-            async with turns.alone() if kind == "alone" else turns.together():
-                inside.append(kind)
-                for _ in range(num_inside + 1):
-                    assert len(inside) == 1 or "alone" not in inside
-                    await Turn()
-                inside.remove(kind)
-            done.append(kind)
-
-        await asyncio.gather(*(work(*one) for one in kinds))
-        return len(done)
-
-    assert asyncio.run(main()) == len(kinds)
-
-
-def test_who_waits_to_be_alone_is_let_in_before_those_who_come_later() -> None:
-    async def main() -> list[str]:
-        turns, order = Turns(), list[str]()
-
-        async def work(name: str) -> None:
-            async with turns.alone() if name == "alone" else turns.together():
-                order.append(name)
-
-        async with turns.together():
-            alone = asyncio.ensure_future(work("alone"))
-            await Turn()
-            later = asyncio.ensure_future(work("later"))
-            await Turn()
-            assert order == []
-        await asyncio.gather(alone, later)
-        return order
-
-    assert asyncio.run(main()) == ["alone", "later"]
-
-
-def test_who_gives_up_waiting_to_be_alone_holds_nobody_up() -> None:
-    async def main() -> None:
-        turns = Turns()
-
-        async def alone() -> None:
-            async with turns.alone():
-                raise AssertionError("it was cancelled while another worked")
-
-        async with turns.together():
-            waiting = asyncio.ensure_future(alone())
-            await Turn()
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
-            async with turns.together():
-                pass
-
-    asyncio.run(main())
-
-
-def test_error_in_a_turn_ends_the_turn() -> None:
-    async def main() -> None:
-        turns = Turns()
-        for turn in (turns.alone, turns.together, turns.alone):
-            with pytest.raises(RuntimeError):
-                async with turn():
-                    raise RuntimeError
-
-    asyncio.run(main())
+    assert Reading("a session", "ended", "a machine", 7, started_s=1800.0, seen_s=9000.0).hours == 2.0

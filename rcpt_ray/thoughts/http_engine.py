@@ -151,9 +151,10 @@ class HttpEngine:
 
 def _completion(answer: Any, prompt: PromptTokens) -> Completion:
     """What a server's answer says; refuses one that says nothing."""
-    if not answer.choices or answer.choices[0].text is None:
+    choices = getattr(answer, "choices", None)  # a gateway's page comes as its characters, null as None
+    if not choices or choices[0].text is None:
         raise RowRefused("answer_not_understood")
-    choice, usage = answer.choices[0], answer.usage
+    choice, usage = choices[0], answer.usage
     logprobs = choice.logprobs.token_logprobs if choice.logprobs else None
     return Completion(
         thought=choice.text.strip(),

@@ -15,8 +15,6 @@ from rcpt_ray.thoughts.engine import RowRefused
 from rcpt_ray.thoughts.prompt import PromptFrame, load_critic
 from rcpt_ray.thoughts.vllm_client import VllmClient
 
-_NUM_LOGPROBS = 20
-
 
 @dataclass(frozen=True)
 class Delimiters:
@@ -93,13 +91,20 @@ class CriticScorer:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        self._frame = PromptFrame(self._prompt, 1, self._client.tokenizer)
+        tokenizer = self._client.tokenizer
+        self._frame = PromptFrame(self._prompt, 1, tokenizer)
+        spelled = (f"{space}{digit}" for digit in range(1, 6) for space in ("", " "))
+        encoded = {text: tokenizer(text, add_special_tokens=False)["input_ids"] for text in spelled}
+        self._digits = {ids[0]: text for text, ids in encoded.items() if len(ids) == 1}
         self._params = SamplingParams(
-            max_tokens=1, temperature=0.0, logprobs=_NUM_LOGPROBS, output_kind=RequestOutputKind.FINAL_ONLY
+            max_tokens=1,
+            temperature=0.0,
+            logprob_token_ids=list(self._digits),
+            output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
     async def score(self, row: dict[str, Any]) -> float | None:
-        """The mean digit, None where none of the digits is among the likely tokens."""
+        """The mean digit, None where text and thought do not fit into the context."""
         prompt = self._frame.around(f"The text:\n{row['text']}\n\nThe thoughts:\n{row['thought']}")
         if len(prompt.token_ids) >= self._client.max_model_tokens:
             return None
@@ -107,7 +112,8 @@ class CriticScorer:
             output = await self._client.ask(prompt.token_ids, self._params)
         except RowRefused:
             return None
-        return mean_digit({one.decoded_token or "": one.logprob for one in output.outputs[0].logprobs[0].values()})
+        first_token = output.outputs[0].logprobs[0]
+        return mean_digit({text: first_token[token].logprob for token, text in self._digits.items()})
 
     def close(self) -> None:
         """End the engine's processes."""
