@@ -21,7 +21,7 @@ def print_run(path: str) -> None:
     console = table_console()
     console.print(f"run {recipe.get('name', '?')} in {run}", highlight=False)
     table = Table()
-    for column in ("stage", "fingerprint", "state", "in", "ok", "rejected", "tokens", "seconds", "throughput"):
+    for column in ("stage", "fingerprint", "state", "in", "ok", "rejected", "tokens", "seconds", "throughput", "cost"):
         table.add_column(column, overflow="fold")
     under_way: list[str] = []
     for stage in _STAGES:
@@ -29,7 +29,7 @@ def print_run(path: str) -> None:
             manifest = read_manifest(folder)
             if manifest is None:
                 num_parts = len(list(folder.glob("part-*.parquet")))
-                table.add_row(stage, folder.name, "in the making", "", "", "", f"{num_parts} parts", "", "")
+                table.add_row(stage, folder.name, "in the making", "", "", "", f"{num_parts} parts", "", "", "")
                 under_way += _words(folder)
                 continue
             counts = manifest.counts
@@ -43,6 +43,7 @@ def print_run(path: str) -> None:
                 canonical_json(manifest.tokens) if manifest.tokens else "",
                 f"{manifest.seconds:,.0f}",
                 canonical_json(manifest.throughput) if manifest.throughput else "",
+                "" if manifest.cost is None else f"{manifest.cost:,.2f}",
             )
     console.print(table)
     for line in under_way:

@@ -85,7 +85,7 @@ class HttpEngine:
                     busy_until_s = busy_until_s or time.monotonic() + self._spec.http.patience_s
                     if time.monotonic() > busy_until_s:
                         raise EngineCannotStart(f"{self._spec.http.url} is too busy: {busy}") from None
-                    await asyncio.sleep(busy.wait_s)
+                    await asyncio.sleep(min(busy.wait_s, self._spec.http.patience_s))
                 except (APIConnectionError, InternalServerError) as error:
                     num_losses += 1
                     logging.getLogger(__name__).warning("%s for %s", type(error).__name__, request.doc_id)
@@ -161,6 +161,6 @@ def _completion(answer: Any, prompt: PromptTokens) -> Completion:
         finish_reason=choice.finish_reason or "unknown",
         num_text_tokens=prompt.num_text_tokens,
         num_prompt_tokens=len(prompt.token_ids),
-        num_thought_tokens=usage.completion_tokens if usage else 0,
+        num_thought_tokens=(usage.completion_tokens or 0) if usage else 0,
         thought_logprob=sum(value for value in logprobs if value is not None) if logprobs else None,
     )

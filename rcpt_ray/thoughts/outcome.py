@@ -45,8 +45,8 @@ def make_thoughts(
         for digest, shard in by_digest.items()
         if digest not in receipts or (receipts[digest].round < round_ and receipts[digest].rejected)
     ]
-    found = [receipt for digest, receipt in receipts.items() if digest not in {shard.digest for shard in to_do}]
-    num_found = sum(receipt.num_rows for receipt in found)
+    not_found = {shard.digest for shard in to_do}
+    num_found = sum(receipt.num_rows for digest, receipt in receipts.items() if digest not in not_found)
     bar.advance(num_found)
     if to_do:
         now_s = time.time()
