@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from processes import rcpt
+from processes import rcpt, wait_until
 from synthesis_runs import assert_each_row_once, synthesize_with_kills, write_corpus
 
 ACTOR = "EngineActor"
@@ -30,14 +30,14 @@ def _with_fake_engine(folder: Path, num_documents: int, shard_documents: int, ki
         folder / "corpus.jsonl",
         f"corpus.shard_documents={shard_documents}",
         "thoughts.engine=fake",
-        "thoughts.fake.delay_s=0.4",
+        "thoughts.fake.delay_s=0.8",
         "thoughts.pool={max_engines: 2, cpus_per_engine: 0.5, shards_in_flight: 2}",
     )
 
+    under_way = re.compile(rf"thoughts \w+: [\d,]+ of {num_documents:,} rows, \d engines, [\d,]+ tokens/s now.* left")
+
     def look_from_another_terminal() -> None:
-        shown = rcpt("show", str(folder / "run")).stdout
-        assert re.search(rf"thoughts \w+: [\d,]+ of {num_documents:,} rows, \d engines, [\d,]+ tokens/s now", shown)
-        assert " left" in shown
+        wait_until(lambda: under_way.search(rcpt("show", str(folder / "run")).stdout) is not None, 30)
 
     num_shards = num_documents // shard_documents
     synthesize_with_kills(arguments, folder / "run", kills, num_shards, seed, look_from_another_terminal)
