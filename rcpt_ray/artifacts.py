@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -195,11 +195,22 @@ def read_parts(folder: Path, pattern: str = "part-*.parquet") -> list[Path]:
     return sorted(folder.glob(pattern))
 
 
+def remove_parts(folder: Path, keep: Container[str] = ()) -> None:
+    """Remove the part files of an earlier making, but those of the names to keep."""
+    for part in folder.glob("part-*.parquet"):
+        if part.name not in keep:
+            part.unlink()
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's content."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 def output_digest(files: Iterable[Path], root: Path) -> str:
     """sha256 over the names (relative to root) and contents of a stage's output files."""
     whole = hashlib.sha256()
     for path in sorted(files):
-        with path.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        whole.update(f"{path.relative_to(root)} {digest}\n".encode())
+        whole.update(f"{path.relative_to(root)} {file_sha256(path)}\n".encode())
     return whole.hexdigest()

@@ -11,18 +11,14 @@ import os
 import time
 from pathlib import Path
 
+from rcpt_ray.artifacts import file_sha256, write_atomic
+
 _SETTLED_NS = 2_000_000_000
 
 
 def cache_folder() -> Path:
     """$RCPT_CACHE, else ~/.cache/rcpt_ray."""
     return Path(os.environ.get("RCPT_CACHE") or "~/.cache/rcpt_ray").expanduser().absolute()
-
-
-def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file's content, read now."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def remembered_sha256(path: Path) -> str:
@@ -41,8 +37,5 @@ def remembered_sha256(path: Path) -> str:
     digest = file_sha256(path)
     if settled:
         with contextlib.suppress(OSError):
-            note.parent.mkdir(parents=True, exist_ok=True)
-            fresh = note.with_suffix(f".{os.getpid()}")
-            fresh.write_text(digest, encoding="ascii")
-            os.replace(fresh, note)
+            write_atomic(note, digest)
     return digest

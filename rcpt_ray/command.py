@@ -12,7 +12,7 @@ from rcpt_ray.models import ResolvedModel, resolve_model
 from rcpt_ray.pipeline import Pipeline, Resolve, build_pipeline
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.settings import ModelSpec
-from rcpt_ray.stage import Builder, finish_all, look_up
+from rcpt_ray.stage import Builder, finish_all
 from rcpt_ray.terminal import Terminal, quiet_terminal
 
 _NAMED_ERROR = re.compile(r"(\w+\.)*\w*(Error|Exception|Timeout)(:|$)")
@@ -74,9 +74,7 @@ def _open_again(recipe: Recipe, run: Path, resolve: Resolve, terminal: Terminal)
     """Open the thoughts of all arms that have rejected rows, so that these are tried once more."""
     from rcpt_ray.thoughts.outcome import begin_retry
 
-    planned = build_pipeline(
-        recipe, Builder(lambda stages: [look_up(stage, run) for stage in stages]), "thoughts", resolve
-    )
+    planned = build_pipeline(recipe, Builder.looking_up(run), "thoughts", resolve)
     generated = {arm.generated.folder for arm in planned.arms.values() if arm.generated and arm.generated.folder}
     num_rows = sum(begin_retry(folder) for folder in generated)
     terminal.say(f"{num_rows:,} rejected thoughts are tried again" if num_rows else "no rejected thoughts to try again")

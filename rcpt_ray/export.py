@@ -16,7 +16,7 @@ from rcpt_ray.artifacts import run_path
 from rcpt_ray.errors import UserError
 from rcpt_ray.pipeline import ArmStages, build_pipeline
 from rcpt_ray.recipe import Recipe
-from rcpt_ray.stage import Builder, Built, look_up
+from rcpt_ray.stage import Builder, Built
 from rcpt_ray.thoughts.prompt import load_prompt
 
 _ROWS_IN_FILE = 100_000
@@ -60,8 +60,7 @@ def export_thoughts(recipe: Recipe, to: str, arm: str | None = None, licence: st
 
 
 def _stages_of(recipe: Recipe, arm: str | None) -> tuple[str, ArmStages]:
-    run = run_path(recipe.run)
-    built = build_pipeline(recipe, Builder(lambda stages: [look_up(stage, run) for stage in stages]), "thoughts")
+    built = build_pipeline(recipe, Builder.looking_up(run_path(recipe.run)), "thoughts")
     with_thoughts = {name: stages for name, stages in built.arms.items() if stages.selected is not None}
     if arm is not None and arm not in with_thoughts:
         raise UserError(f"--arm {arm} has no thoughts; those with thoughts: {', '.join(with_thoughts) or 'none'}")

@@ -19,6 +19,7 @@ from rcpt_ray.pipeline import Pipeline
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.stage import Built
 from rcpt_ray.terminal import Terminal, duration, quiet_terminal, table_console
+from rcpt_ray.thought_stages import connect_for_thoughts
 from rcpt_ray.thoughts.forecast import Forecast, forecast, measure
 from rcpt_ray.thoughts.generate import make_generation
 from rcpt_ray.thoughts.progress import Prices
@@ -63,14 +64,12 @@ def _sample(
     terminal: Terminal,
 ) -> Forecast:
     spec = recipe.arm_settings(arm).thoughts
-    pool = spec.pool
     with terminal.bar(f"sample of {title}") as bar:
         bar.note(f"{len(documents)} documents")
-        cluster.connect(recipe.cluster)
-        cluster.require("thoughts.pool", pool.cpus_per_engine, pool.gpus_per_engine, recipe.cluster)
+        connect_for_thoughts(recipe, spec)
         rows, reading = measure(documents, make_generation(spec, recipe.seed, done.teachers[arm]), run)
     num_rows = num_documents * spec.sampling.num_samples
-    return forecast(rows, reading, num_rows, pool.max_engines, Prices.of(spec))
+    return forecast(rows, reading, num_rows, spec.pool.max_engines, Prices.of(spec))
 
 
 def sample_documents(recipe: Recipe, corpus: Built | None, number: int) -> list[dict[str, Any]]:

@@ -27,7 +27,12 @@ def generate_stage(recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: Res
 
         num_documents = int(corpus.record.details["num_train"])
         return make_thoughts(
-            generation, corpus.parts(TRAIN_PARTS), num_documents, folder, lambda: _connect(recipe, spec), bar
+            generation,
+            corpus.parts(TRAIN_PARTS),
+            num_documents,
+            folder,
+            lambda: connect_for_thoughts(recipe, spec),
+            bar,
         )
 
     inputs = {"corpus": corpus.digest, "teacher": teacher.checksum, "prompt": generation.prompt_digest}
@@ -70,7 +75,7 @@ def scores_stage(
             kinds=tuple(settings["kinds"]),
         )
         parts = generated.parts("part-*.parquet")
-        return make_scores(scoring, parts, folder, lambda: _connect(recipe, spec), bar)
+        return make_scores(scoring, parts, folder, lambda: connect_for_thoughts(recipe, spec), bar)
 
     inputs = {"thoughts": generated.digest} | made_by
     return Stage("scores", "scores of thoughts", SCORES_VERSION, settings, inputs, "part-*.parquet", make)
@@ -104,6 +109,7 @@ def select_stage(arm: ArmSettings, generated: Built, teacher: ResolvedModel, sco
     )
 
 
-def _connect(recipe: Recipe, spec: ThoughtsSpec) -> None:
+def connect_for_thoughts(recipe: Recipe, spec: ThoughtsSpec) -> None:
+    """Join or start Ray, with room for an engine; UserError if the cluster has none."""
     cluster.connect(recipe.cluster)
     cluster.require("thoughts.pool", spec.pool.cpus_per_engine, spec.pool.gpus_per_engine, recipe.cluster)

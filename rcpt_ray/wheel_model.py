@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rcpt_ray.cache import file_sha256
+from rcpt_ray.artifacts import file_sha256
 from rcpt_ray.errors import UserError
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -46,6 +47,13 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> None:
         if time.monotonic() > end_s:
             raise TimeoutError(f"nothing happened within {timeout_s} s")
         time.sleep(0.05)
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -23,6 +23,17 @@ def write_corpus(path: Path, num_documents: int, num_words: int = 40) -> None:
             lines.write(json.dumps({"id": str(number), "text": text}) + "\n")
 
 
+def synthesis_of(run: Path, corpus: Path, *more: str) -> list[str]:
+    """Arguments of `rcpt synthesize` for a corpus that was written here."""
+    return [
+        "jobs/recipes/tiny.yaml",
+        f"run={run}",
+        f"corpus.sources={{drawn: {{path: {corpus}, domain: stem}}}}",
+        "corpus.heldout_share=0",
+        *more,
+    ]
+
+
 def receipts(run: Path) -> dict[Path, int]:
     """Receipts of the one generate stage, with their times of change."""
     return {path: path.stat().st_mtime_ns for path in run.glob("thoughts/*/part-*.json")}

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from openai_server import Answer, scripted_server
-from processes import group, start_rcpt, wait_until
-from synthesis_runs import assert_each_row_once, receipts, write_corpus
+from processes import free_port, group, start_rcpt, wait_until
+from synthesis_runs import assert_each_row_once, receipts, synthesis_of, write_corpus
 from thoughts_fixtures import document, generate, outcomes
 
 from rcpt_ray.models import resolve_model
@@ -168,19 +168,17 @@ def test_server_that_never_answers_is_waited_for_and_named(tiny_model_folder: Pa
 def test_vllm_server_killed_and_restarted_in_the_middle_loses_nothing(tmp_path: Path) -> None:
     num_documents, shard_documents = 96, 8
     write_corpus(tmp_path / "corpus.jsonl", num_documents)
-    port, run = _free_port(), tmp_path / "run"
-    arguments = [
-        "jobs/recipes/tiny.yaml",
-        f"run={run}",
-        f"corpus.sources={{drawn: {{path: {tmp_path}/corpus.jsonl, domain: stem}}}}",
-        "corpus.heldout_share=0",
+    port, run = free_port(), tmp_path / "run"
+    arguments = synthesis_of(
+        run,
+        tmp_path / "corpus.jsonl",
         f"corpus.shard_documents={shard_documents}",
         "thoughts.engine=http",
         f"thoughts.http={{url: http://127.0.0.1:{port}/v1, model: tiny, seeds_requests: false}}",
         "thoughts.sampling.max_thought_tokens=200",
         "thoughts.pool={cpus_per_engine: 0.5, shards_in_flight: 2}",
         "thoughts.select.min_thought_tokens=0",
-    ]
+    )
     process = start_rcpt("synthesize", *arguments)
     try:
         with _vllm_server(port, tmp_path / "first.log") as server:
@@ -206,9 +204,3 @@ def _vllm_server(port: int, log: Path) -> Any:
     options += ["--enforce-eager", "--dtype=float32", "--kv-cache-memory-bytes=200000000"]
     environment = os.environ | {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
     return group([*server, *options], environment, log)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from browser import open_page
-from processes import PROJECT, group, wait_until
+from processes import PROJECT, free_port, group, wait_until
 from run_folder import assert_adds_up, manifests, only_folder, rows
 
 ARMS = ("base", "standard", "standard_tokens", "reasoning")
@@ -23,7 +23,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
     token.chmod(0o600)
-    ports = {name: _free_port() for name in ("gcs", "dashboard", "agent")}
+    ports = {name: free_port() for name in ("gcs", "dashboard", "agent")}
     environment = os.environ | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
@@ -133,12 +133,6 @@ def _submitted(command: list[str], environment: dict[str, str]) -> subprocess.Co
 
     wait_until(was_taken, timeout_s=120)
     return answers[-1]
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _answers(port: int) -> bool:

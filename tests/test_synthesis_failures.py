@@ -1,23 +1,17 @@
 """Synthesis that cannot work ends quickly, in one sentence, with exit code 2 and nothing taken for finished."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 from processes import rcpt
 from run_folder import manifests
-from synthesis_runs import receipts, write_corpus
+from synthesis_runs import receipts, synthesis_of, write_corpus
 
 
-def _synthesize(run: Path, corpus: Path, *more: str):  # type: ignore[no-untyped-def]
-    return rcpt(
-        "synthesize",
-        "jobs/recipes/tiny.yaml",
-        f"run={run}",
-        f"corpus.sources={{drawn: {{path: {corpus}, domain: stem}}}}",
-        "corpus.heldout_share=0",
-        "thoughts.pool={max_engines: 2, cpus_per_engine: 0.5, shards_in_flight: 1}",
-        *more,
-    )
+def _synthesize(run: Path, corpus: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    pool = "thoughts.pool={max_engines: 2, cpus_per_engine: 0.5, shards_in_flight: 1}"
+    return rcpt("synthesize", *synthesis_of(run, corpus, pool, *more))
 
 
 def test_engine_that_cannot_start_ends_the_job_with_its_own_words(tmp_path: Path) -> None:

@@ -5,27 +5,15 @@ from pathlib import Path
 
 import pytest
 from processes import rcpt, wait_until
-from synthesis_runs import assert_each_row_once, synthesize_with_kills, write_corpus
+from synthesis_runs import assert_each_row_once, synthesis_of, synthesize_with_kills, write_corpus
 
 ACTOR = "EngineActor"
 ENGINE_CORE = "VLLM::EngineCore"
 
 
-def _arguments(run: Path, corpus: Path, *more: str) -> list[str]:
-    return [
-        "jobs/recipes/tiny.yaml",
-        f"run={run}",
-        f"corpus.sources={{drawn: {{path: {corpus}, domain: stem}}}}",
-        "corpus.heldout_share=0",
-        "arms={reasoning: {}}",
-        "report.baseline=reasoning",
-        *more,
-    ]
-
-
 def _with_fake_engine(folder: Path, num_documents: int, shard_documents: int, kills: list[str], seed: int) -> None:
     write_corpus(folder / "corpus.jsonl", num_documents)
-    arguments = _arguments(
+    arguments = synthesis_of(
         folder / "run",
         folder / "corpus.jsonl",
         f"corpus.shard_documents={shard_documents}",
@@ -58,7 +46,7 @@ def test_job_and_workers_killed_many_times_over_20000_documents(tmp_path: Path, 
 @pytest.mark.slow
 def test_vllm_engine_worker_and_job_killed(tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus.jsonl", 160)
-    arguments = _arguments(
+    arguments = synthesis_of(
         tmp_path / "run",
         tmp_path / "corpus.jsonl",
         "corpus.shard_documents=8",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from rcpt_ray.artifacts import Counts, Outcome, write_table
+from rcpt_ray.artifacts import Counts, Outcome, remove_parts, write_table
 from rcpt_ray.corpus.deduplicate import SeenTexts
 from rcpt_ray.corpus.digest import documents_schema
 from rcpt_ray.corpus.filter import count_words, reason_to_reject
@@ -38,8 +38,7 @@ def prepare(spec: CorpusSpec, seed: int, folder: Path, advance: Callable[[int], 
     Raises:
         UserError: a file cannot be read, a row has no text, or no document is left to train on.
     """
-    for stale in folder.glob("part-*.parquet"):
-        stale.unlink()
+    remove_parts(folder)
     rejected: Counter[str] = Counter()
     num_words = {"train": 0, "heldout": 0}
     writer = _ShardWriter(folder, spec.shard_documents)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rcpt_ray.artifacts import Counts, Outcome, write_table
+from rcpt_ray.artifacts import Counts, Outcome, remove_parts, write_table
 from rcpt_ray.corpus.split import unit_hash
 from rcpt_ray.errors import UserError
 from rcpt_ray.mixture.blend import Blend, blend
@@ -60,8 +60,7 @@ def mix(
     Raises:
         UserError: nothing is left to train on, or the blend asked for cannot be drawn.
     """
-    for stale in folder.glob("part-*.parquet"):
-        stale.unlink()
+    remove_parts(folder)
     documents, num_without_thought = _components(list(candidates), spec, tokenizer)
     sizes = {component: [(doc.doc_id, len(doc)) for doc in docs.values()] for component, docs in documents.items()}
     num_in = sum(map(len, sizes.values())) + num_without_thought

@@ -4,7 +4,6 @@ One row a document and sample, in their order. A request that the engine refuses
 reason; an engine that dies ends all rows in flight, and nothing of them is kept.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any
 from rcpt_ray.artifacts import canonical_json, fingerprint
 from rcpt_ray.models import ResolvedModel
 from rcpt_ray.thoughts.engine import Engine, Request, RowRefused
+from rcpt_ray.thoughts.gather import gather_or_cancel
 from rcpt_ray.thoughts.prompt import load_prompt
 from rcpt_ray.thoughts.spec import GENERATE_VERSION, ThoughtsSpec
 
@@ -110,13 +110,7 @@ async def generate_rows(
     Raises:
         EngineDied: the rows in flight are given up.
     """
-    tasks = [asyncio.ensure_future(_generate_row(one, engine, generation, num_deaths, on_row)) for one in wanted]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return await gather_or_cancel(_generate_row(one, engine, generation, num_deaths, on_row) for one in wanted)
 
 
 def rejected_row(wanted: Wanted, engine: Engine, generation: Generation, attempts: int, reason: str) -> Row:

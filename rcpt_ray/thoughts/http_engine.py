@@ -16,7 +16,6 @@ from rcpt_ray.mixture.tokenize import load_tokenizer
 from rcpt_ray.thoughts.engine import Completion, EngineCannotStart, EngineDied, Request, RowRefused
 from rcpt_ray.thoughts.prompt import PromptFrame, PromptTokens, load_prompt
 from rcpt_ray.thoughts.spec import ThoughtsSpec
-from rcpt_ray.thoughts.vllm_engine import MOST_CHARACTERS_A_TOKEN
 
 _RETRY_S = 1.0
 _MOST_LOSSES = 3
@@ -100,12 +99,8 @@ class HttpEngine:
     async def _ask(self, request: Request) -> Completion:
         from openai import APIStatusError, InternalServerError
 
-        limit = self._spec.max_model_tokens
-        if limit is not None and len(request.text) > MOST_CHARACTERS_A_TOKEN * limit:
-            raise RowRefused("too_long_for_model")
-        prompt, sampling = self._frame.around(request.text), self._spec.sampling
-        if limit is not None and len(prompt.token_ids) + sampling.max_thought_tokens > limit:
-            raise RowRefused("too_long_for_model")
+        sampling = self._spec.sampling
+        prompt = self._frame.within(request.text, self._spec.max_model_tokens, sampling.max_thought_tokens)
         # Beyond the standard, and known to vLLM; sent only where it asks for something.
         extra = {"repetition_penalty": sampling.repetition_penalty} if sampling.repetition_penalty != 1.0 else None
         try:

@@ -22,7 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from rcpt_ray.artifacts import table_bytes, write_atomic
+from rcpt_ray.artifacts import remove_parts, table_bytes, write_atomic
 from rcpt_ray.records import THOUGHT
 
 
@@ -156,10 +156,7 @@ def adopt_parts(folder: Path, shards: Iterable[str], generation_key: str) -> dic
 
 def remove_unnamed(folder: Path, receipts: Iterable[Receipt]) -> None:
     """Remove parts that no receipt names: those of an earlier round."""
-    named = {receipt.part for receipt in receipts}
-    for part in folder.glob("part-*.parquet"):
-        if part.name not in named:
-            part.unlink()
+    remove_parts(folder, keep={receipt.part for receipt in receipts})
 
 
 def _receipt_file(folder: Path, shard: str) -> Path:

@@ -14,7 +14,9 @@ from typing import Any, Protocol
 import yaml
 
 from rcpt_ray.errors import UserError
+from rcpt_ray.thoughts.engine import RowRefused
 
+_MOST_CHARACTERS_A_TOKEN = 16
 _MARK = "\ue000document\ue000"
 
 
@@ -106,6 +108,16 @@ class PromptFrame:
         """The prompt's tokens with a document in it."""
         text_ids = self._encode(text, control=False)
         return PromptTokens([*self._before, *text_ids, *self._after], len(text_ids))
+
+    def within(self, text: str, limit: int | None, num_new_tokens: int) -> PromptTokens:
+        """The same, where it leaves room for so many new tokens in a context of `limit`; else RowRefused."""
+        # No text has so few tokens; this spares the tokenizer a document of millions of characters.
+        if limit is not None and len(text) > _MOST_CHARACTERS_A_TOKEN * limit:
+            raise RowRefused("too_long_for_model")
+        prompt = self.around(text)
+        if limit is not None and len(prompt.token_ids) + num_new_tokens > limit:
+            raise RowRefused("too_long_for_model")
+        return prompt
 
     def _beginning(self) -> list[int]:
         begun = list(self._tokenizer("a", add_special_tokens=True, split_special_tokens=False)["input_ids"])

@@ -7,7 +7,6 @@ another folder has already scored is taken over. Each row of the generated parts
 rejected, or does not fit, has no numbers. The gain is that of the thought as it was generated, before truncation.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rcpt_ray.artifacts import Counts, Outcome, write_table
+from rcpt_ray.artifacts import Counts, Outcome, remove_parts, write_table
 from rcpt_ray.records import SCORED_THOUGHT
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts.engine import EngineDied
+from rcpt_ray.thoughts.gather import gather_or_cancel
 from rcpt_ray.thoughts.parts import take_over
 from rcpt_ray.thoughts.scorers import CriticScorer, Delimiters, FakeScorer, GainScorer, Scorer
 from rcpt_ray.thoughts.spec import ThoughtsSpec
@@ -57,10 +57,7 @@ def make_scores(
 ) -> Outcome:
     """Scored parts for all generated parts in `folder`: taken over where they exist, else scored, after `connect`."""
     targets = {part: folder / scored_name(part, scoring.key) for part in parts}
-    names = {target.name for target in targets.values()}
-    for stale in folder.glob("part-*.parquet"):
-        if stale.name not in names:
-            stale.unlink()
+    remove_parts(folder, keep={target.name for target in targets.values()})
     bar.total(len(targets))
     to_do = {part: target for part, target in targets.items() if not _found(target)}
     bar.advance(len(targets) - len(to_do))
@@ -104,16 +101,11 @@ async def _values(rows: Sequence[dict[str, Any]], scorer: Scorer) -> list[float 
         return await scorer.score(row) if row["status"] == "ok" else None
 
     for number in range(_MOST_TRIES):
-        tasks = [asyncio.ensure_future(value(row)) for row in rows]
         try:
-            return list(await asyncio.gather(*tasks))
+            return await gather_or_cancel(value(row) for row in rows)
         except EngineDied:
             if number == _MOST_TRIES - 1:
                 raise
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
         scorer.start()
     raise AssertionError("unreachable")
 

@@ -4,11 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import ray
-
-from rcpt_ray.errors import UserError
 from rcpt_ray.thoughts.engine import EngineCannotStart
-from rcpt_ray.thoughts.on_ray import wait_for_executor
+from rcpt_ray.thoughts.pool_on_ray import run_on_pool
 from rcpt_ray.thoughts.scores import Scoring, score_part
 
 
@@ -18,32 +15,8 @@ def score_on_ray(parts: Mapping[Path, Path], scoring: Scoring, on_part: Callable
     Raises:
         UserError: an engine cannot start.
     """
-    pool = scoring.spec.pool
-    num_actors = min(pool.max_engines, len(parts))
     items = [{"part": str(part), "target": str(target)} for part, target in parts.items()]
-    dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-        ScoreActor,
-        fn_constructor_kwargs={"scoring": scoring},
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(
-            min_size=min(pool.min_engines, num_actors),
-            max_size=num_actors,
-            initial_size=num_actors,
-            max_tasks_in_flight_per_actor=2 * pool.shards_in_flight,
-            max_concurrent_calls_per_actor=pool.shards_in_flight,
-        ),
-        num_cpus=pool.cpus_per_engine,
-        num_gpus=pool.gpus_per_engine or None,
-    )
-    rows = iter(dataset.iter_rows())
-    try:
-        for row in rows:
-            if row["failure"]:
-                raise UserError(row["failure"])
-            on_part()
-    finally:
-        del rows
-        wait_for_executor()
+    run_on_pool(items, ScoreActor, {"scoring": scoring}, scoring.spec.pool, lambda row: on_part())
 
 
 class ScoreActor:

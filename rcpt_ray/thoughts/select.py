@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rcpt_ray.artifacts import Counts, Outcome, write_table
+from rcpt_ray.artifacts import Counts, Outcome, remove_parts, write_table
 from rcpt_ray.records import THOUGHT
 from rcpt_ray.thoughts.gates import gate_that_refuses
 from rcpt_ray.thoughts.select_spec import SelectSpec
@@ -92,8 +92,7 @@ class Selection:
 
 def select(parts: Iterable[Path], selection: Selection, folder: Path, scores_folder: Path | None = None) -> Outcome:
     """Write the selected rows of each generated part under the same name into `folder`."""
-    for stale in folder.glob("part-*.parquet"):
-        stale.unlink()
+    remove_parts(folder)
     counts: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
     sources: dict[str, Counter[str]] = {}

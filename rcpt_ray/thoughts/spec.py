@@ -9,16 +9,8 @@ from rcpt_ray.thoughts.scores_spec import ScoresSpec
 from rcpt_ray.thoughts.select_spec import SelectSpec
 
 GENERATE_VERSION = 2
-_ARGS_OF_RESULTS = {
-    "model",
-    "tokenizer",
-    "revision",
-    "dtype",
-    "quantization",
-    "kv_cache_dtype",
-    "max_model_len",
-    "seed",
-}
+_ARGS_WITH_SETTINGS = {"model", "tokenizer", "revision", "seed", "dtype", "max_model_len"}
+_ARGS_OF_RESULTS = _ARGS_WITH_SETTINGS | {"quantization", "kv_cache_dtype"}
 
 
 class SamplingSpec(Settings):
@@ -135,8 +127,7 @@ class ThoughtsSpec(Settings):
 
     @model_validator(mode="after")
     def _engine_args_are_not_settings(self) -> "ThoughtsSpec":
-        own = {"model", "tokenizer", "revision", "seed", "dtype", "max_model_len"}
-        for name in sorted(own & self.engine_args.keys()):
+        for name in sorted(_ARGS_WITH_SETTINGS & self.engine_args.keys()):
             raise ValueError(
                 f"engine_args.{name} has a setting of its own: teacher, precision, max_model_tokens or seed"
             )

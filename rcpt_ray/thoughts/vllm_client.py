@@ -40,15 +40,15 @@ class VllmClient:
             raise EngineCannotStart(f"{error}; install vLLM (requirements/README.md)") from error
         logging.getLogger("vllm").setLevel(logging.WARNING)
         self.close()
-        with capture_errors() as words:
-            try:
-                arguments = engine_arguments(self._spec, self._model_path, self._seed)
+        arguments = engine_arguments(self._spec, self._model_path, self._seed)
+        try:
+            with capture_errors() as words:
                 # Offline use: batches as large as vllm.LLM makes them, where a server would keep them small.
                 self._engine = AsyncLLM.from_engine_args(
                     AsyncEngineArgs(enable_log_requests=False, **arguments), usage_context=UsageContext.LLM_CLASS
                 )
-            except Exception as error:
-                raise EngineCannotStart(words.of(error)) from error
+        except Exception as error:
+            raise EngineCannotStart(words.of(error)) from error
 
     @property
     def tokenizer(self) -> Any:

@@ -7,12 +7,10 @@ there the engine's one seed is used. Prompts are token ids, so the document cann
 
 from typing import Any, Literal
 
-from rcpt_ray.thoughts.engine import Completion, Request, RowRefused
+from rcpt_ray.thoughts.engine import Completion, Request
 from rcpt_ray.thoughts.prompt import PromptFrame, load_prompt
 from rcpt_ray.thoughts.spec import ThoughtsSpec
 from rcpt_ray.thoughts.vllm_client import VllmClient
-
-MOST_CHARACTERS_A_TOKEN = 16
 
 
 class VllmEngine:
@@ -46,13 +44,8 @@ class VllmEngine:
 
     async def complete(self, request: Request) -> Completion:
         """One thought; refuses a prompt that leaves no room for the thought in the model's context."""
-        limit = self._client.max_model_tokens
-        # No text has so few tokens; this spares the tokenizer a document of millions of characters.
-        if len(request.text) > MOST_CHARACTERS_A_TOKEN * limit:
-            raise RowRefused("too_long_for_model")
-        prompt = self._frame.around(request.text)
-        if len(prompt.token_ids) + self._spec.sampling.max_thought_tokens > limit:
-            raise RowRefused("too_long_for_model")
+        room = self._spec.sampling.max_thought_tokens
+        prompt = self._frame.within(request.text, self._client.max_model_tokens, room)
         params = self._params
         if self.seeds == "request":
             params = params.clone()
