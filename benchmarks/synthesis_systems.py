@@ -24,7 +24,7 @@ from rich.console import Console
 
 from rcpt_ray import cluster
 from rcpt_ray.corpus.digest import documents_schema
-from rcpt_ray.corpus.read import local_path, read_records
+from rcpt_ray.corpus.reading.read import read_path
 from rcpt_ray.mixture.tokenize import load_tokenizer
 from rcpt_ray.models import ResolvedModel, resolve_model
 from rcpt_ray.recipe import ClusterSpec
@@ -77,7 +77,7 @@ def main() -> None:
 def _texts(number: int) -> list[str]:
     """The samples, in turn, each copy with a number of its own so that no cache answers for it."""
     samples = [
-        row["text"] for name in ("stem", "law") for row, _ in read_records(local_path(f"samples://corpus/{name}.jsonl"))
+        row["text"] for name in ("stem", "law") for row, _, _ in read_path("corpus", f"samples://corpus/{name}.jsonl")
     ]
     return [f"{index}. {samples[index % len(samples)]}" for index in range(number)]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rcpt_ray.corpus.read import digest_files, list_files
+from rcpt_ray.corpus.reading.files import RECORDS, digest_files, list_files
 from rcpt_ray.evaluation.questions import read_task
 from rcpt_ray.models import ResolvedModel, resolve_model
 from rcpt_ray.recipe import ArmSettings, Recipe
@@ -33,6 +33,8 @@ class ArmStages:
     generated: Built | None = None
     scores: Built | None = None
     selected: Built | None = None
+    rewritten: Built | None = None
+    paraphrases: Built | None = None
     mixture: Built | None = None
     training: Built | None = None
     evaluation: Built | None = None
@@ -59,13 +61,15 @@ def build_pipeline(recipe: Recipe, build: Builder, until: str = "report", resolv
     last = STAGES.index(until)
     settings = {name: recipe.arm_settings(name) for name in recipe.arms}
     # Arms that others are matched to come first.
-    order = sorted(recipe.arms, key=lambda name: settings[name].mixture.match_tokens_of is not None)
+    order = sorted(recipe.arms, key=lambda name: settings[name].mixture.matched_to is not None)
     trained = [name for name in order if recipe.arms[name].train]
-    corpus_of_recipe, judges = corpus_stage(recipe), dict[str, ResolvedModel]()
+    counts_tokens = recipe.corpus.passage_tokens is not None
+    corpus_of_recipe = corpus_stage(recipe, resolve(recipe.student, True) if counts_tokens else None)
+    judges = dict[str, ResolvedModel]()
     question_digests = _check_questions(recipe) if last >= STAGES.index("evaluation") else {}
     if last >= STAGES.index("thoughts"):
         for name in trained:
-            if settings[name].mixture.needs_thoughts:
+            if settings[name].mixture.needs_thoughts or settings[name].mixture.needs_paraphrases:
                 thoughts = settings[name].thoughts
                 done.teachers[name] = _teacher(thoughts, resolve)
                 if thoughts.select.needs_gain:
@@ -77,21 +81,25 @@ def build_pipeline(recipe: Recipe, build: Builder, until: str = "report", resolv
     if last >= STAGES.index("thoughts"):
         for name in trained:
             if name in done.teachers:
-                models = done.teachers[name], judges.get(name)
-                done.arms[name] = _build_thoughts(recipe, settings[name], corpus, *models, build)
+                done.arms[name] = _build_written(
+                    recipe, settings[name], corpus, done.teachers[name], judges.get(name), build
+                )
     if done.student is None:
         return done
     for name in trained:
-        arm, matched = done.arms[name], settings[name].mixture.match_tokens_of
+        arm, spec = done.arms[name], settings[name].mixture
+        matched = done.arms[spec.matched_to] if spec.matched_to else ArmStages()
+        written = matched if spec.match_documents_of else arm  # which documents were written about
         mixture = build.one(
             mixture_stage(
                 recipe,
                 name,
                 settings[name],
                 corpus,
-                arm.selected,
+                written.selected,
+                written.paraphrases,
                 done.student,
-                done.arms[matched].mixture if matched else None,
+                matched.mixture,
             )
         )
         done.arms[name] = replace(arm, mixture=mixture)
@@ -135,6 +143,21 @@ def _teacher(thoughts: ThoughtsSpec, resolve: Resolve) -> ResolvedModel:
             return replace(tokenizer, reference=served, checksum=checksum)
 
 
+def _build_written(
+    recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: ResolvedModel, judge: ResolvedModel | None, build: Builder
+) -> ArmStages:
+    """The stages of what a teacher writes for one arm: thoughts, paraphrases or both."""
+    stages = ArmStages()
+    if arm.mixture.needs_thoughts:
+        stages = _build_thoughts(recipe, arm, corpus, teacher, judge, build)
+    if arm.mixture.needs_paraphrases:
+        prompt = {"prompt": arm.mixture.paraphrase_prompt}
+        rewriting = arm.model_copy(update={"thoughts": arm.thoughts.model_copy(update=prompt)})
+        rewritten = _build_thoughts(recipe, rewriting, corpus, teacher, judge, build)
+        stages = replace(stages, rewritten=rewritten.generated, paraphrases=rewritten.selected)
+    return stages
+
+
 def _build_thoughts(
     recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: ResolvedModel, judge: ResolvedModel | None, build: Builder
 ) -> ArmStages:
@@ -142,7 +165,7 @@ def _build_thoughts(
     generated, scores = build.one(generate_stage(recipe, arm, corpus, teacher)), None
     if arm.thoughts.select.needs_gain or arm.thoughts.select.needs_critic:
         scores = build.one(scores_stage(recipe, arm, generated, teacher, judge))
-    return ArmStages(generated, scores, build.one(select_stage(arm, generated, teacher, scores)))
+    return ArmStages(generated, scores, build.one(select_stage(recipe, arm, generated, teacher, scores)))
 
 
 def _resolve(spec: ModelSpec, tokenizer_only: bool) -> ResolvedModel:
@@ -155,7 +178,8 @@ def _check_questions(recipe: Recipe) -> dict[str, str]:
     for name, task in recipe.evaluation.tasks.items():
         setting = f"evaluation.tasks.{name}"
         read_task(setting, task)
-        digests[f"{name}/questions"] = digest_files(list_files(f"{setting}.path", task.path))
+        digests[f"{name}/questions"] = digest_files(list_files(f"{setting}.path", task.path, RECORDS))
         if task.examples_path:
-            digests[f"{name}/examples"] = digest_files(list_files(f"{setting}.examples_path", task.examples_path))
+            examples = list_files(f"{setting}.examples_path", task.examples_path, RECORDS)
+            digests[f"{name}/examples"] = digest_files(examples)
     return digests

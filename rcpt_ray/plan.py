@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from rich.table import Table
 
 from rcpt_ray.artifacts import Manifest, read_manifest, read_run_recipe, run_path
-from rcpt_ray.corpus.read import list_files
+from rcpt_ray.corpus.reading.pieces import expected_size
 from rcpt_ray.models import ResolvedModel
 from rcpt_ray.pipeline import Pipeline, build_pipeline
 from rcpt_ray.recipe import Recipe
@@ -112,18 +111,8 @@ def _corpus_size(recipe: Recipe, done: Pipeline) -> tuple[float, float]:
         return float(details["num_train"]), float(details["num_train_words"]) * _TOKENS_PER_WORD
     num_documents = num_bytes = 0.0
     for name, source in recipe.corpus.sources.items():
-        rows = size = 0.0
-        for file in list_files(f"corpus.sources.{name}.path", source.path):
-            if file.suffix == ".parquet":
-                metadata = pq.read_metadata(file)
-                rows += metadata.num_rows
-                size += sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-            else:
-                size += file.stat().st_size
-                with file.open("rb") as lines:
-                    rows += sum(1 for _ in lines)
-        kept = min(1.0, (source.max_documents or rows) / rows) if rows else 0.0
-        num_documents, num_bytes = num_documents + rows * kept, num_bytes + size * kept
+        rows, size = expected_size(name, source)
+        num_documents, num_bytes = num_documents + rows, num_bytes + size
     share = 1 - recipe.corpus.heldout_share
     longest = num_documents * recipe.corpus.max_words * _TOKENS_PER_WORD
     return num_documents * share, min(num_bytes / _BYTES_PER_TOKEN, longest) * share

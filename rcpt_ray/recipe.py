@@ -80,13 +80,15 @@ class Recipe(Settings):
         if self.report.baseline not in self.arms:
             raise ValueError(f"report.baseline={self.report.baseline} is not one of the arms: {', '.join(self.arms)}")
         for name in self.arms:
-            matched = self.arm_settings(name).mixture.match_tokens_of
+            mixture = self.arm_settings(name).mixture
+            matched = mixture.matched_to
             if matched is None:
                 continue
+            setting = "match_tokens_of" if mixture.match_tokens_of else "match_documents_of"
             if matched == name or matched not in self.arms or not self.arms[matched].train:
-                raise ValueError(f"arms.{name}: mixture.match_tokens_of={matched} must name another trained arm")
-            if self.arm_settings(matched).mixture.match_tokens_of is not None:
-                raise ValueError(f"arms.{name}: mixture.match_tokens_of={matched} is itself matched to another arm")
+                raise ValueError(f"arms.{name}: mixture.{setting}={matched} must name another trained arm")
+            if self.arm_settings(matched).mixture.matched_to is not None:
+                raise ValueError(f"arms.{name}: mixture.{setting}={matched} is itself matched to another arm")
         return self
 
     def arm_settings(self, name: str) -> "ArmSettings":

@@ -13,15 +13,28 @@ DOCUMENT: Final = pa.schema(
         ("source", pa.string()),
         ("domain", pa.string()),
         ("text", pa.string()),
+        ("segment_ends", pa.list_(pa.int32())),
         ("num_words", pa.int32()),
     ]
 )
-"""A document that was kept; unit of the corpus stage together with `DOCUMENT_REJECTION`."""
+"""A document that was kept; unit of the corpus stage together with `DOCUMENT_REJECTION`.
+
+`segment_ends` are the ends, in characters of the text, of the segments that the document came with; empty without.
+"""
 
 DOCUMENT_REJECTION: Final = pa.schema(
-    [("source", pa.string()), ("row", pa.int64()), ("doc_id", pa.string()), ("reason", pa.string())]
+    [
+        ("source", pa.string()),
+        ("row", pa.int64()),
+        ("doc_id", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
 )
-"""A document that was left out; `row` counts the rows of its source from 0."""
+"""A document or passage that was left out; `row` counts the rows of its source from 0.
+
+`detail` says of which document it is a duplicate, which question it holds, or which language it is in.
+"""
 
 THOUGHT: Final = pa.schema(
     [

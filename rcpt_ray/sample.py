@@ -1,6 +1,7 @@
 """`rcpt plan --sample N`: write N thoughts for real, and say what all of them will take."""
 
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ from rich.table import Table
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import open_run
 from rcpt_ray.command import failure
-from rcpt_ray.corpus.filter import count_words, reason_to_reject
-from rcpt_ray.corpus.read import read_source
+from rcpt_ray.corpus.reading.read import read_source
 from rcpt_ray.corpus.spec import TRAIN_PARTS, CorpusSpec
 from rcpt_ray.corpus.split import unit_hash
+from rcpt_ray.corpus.work import Judge, Preparation
 from rcpt_ray.errors import UserError
+from rcpt_ray.mixture.tokenize import token_counter
+from rcpt_ray.models import ResolvedModel
 from rcpt_ray.pipeline import Pipeline
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.stage import Built
@@ -37,7 +40,7 @@ def print_samples(recipe: Recipe, done: Pipeline, num_sample: int, num_documents
     if not to_do:
         table_console().print("the thoughts are written; there is nothing to sample")
         return
-    documents = sample_documents(recipe, done.corpus, num_sample)
+    documents = sample_documents(recipe, done.corpus, num_sample, done.student)
     run = open_run(recipe.run, recipe.model_dump(mode="json"))
     log = run / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-sample.log"
     with quiet_terminal(log) as terminal:
@@ -72,28 +75,29 @@ def _sample(
     return forecast(rows, reading, num_rows, spec.pool.max_engines, Prices.of(spec))
 
 
-def sample_documents(recipe: Recipe, corpus: Built | None, number: int) -> list[dict[str, Any]]:
+def sample_documents(
+    recipe: Recipe, corpus: Built | None, number: int, student: ResolvedModel | None
+) -> list[dict[str, Any]]:
     """Documents drawn by hash: from the prepared corpus, else from the first rows of each source."""
     if corpus is not None and corpus.manifest is not None:
         shards = sorted(corpus.parts(TRAIN_PARTS), key=lambda shard: unit_hash("sample", recipe.seed, shard.name))
         candidates = [row for shard in shards[: max(4, number)] for row in pq.read_table(shard).to_pylist()]
     else:
-        candidates = _unprepared(recipe.corpus, number)
+        candidates = _unprepared(recipe.corpus, number, student)
     if not candidates:
         raise UserError(f"--sample {number}: none of the first rows of the corpus is kept; run `rcpt prepare` first")
     return sorted(candidates, key=lambda row: unit_hash("sample", recipe.seed, row["doc_id"]))[:number]
 
 
-def _unprepared(spec: CorpusSpec, number: int) -> list[dict[str, Any]]:
+def _unprepared(spec: CorpusSpec, number: int, student: ResolvedModel | None) -> list[dict[str, Any]]:
+    count_tokens = token_counter(student.path) if student and spec.passage_tokens else None
+    judge = Judge(Preparation(spec, Path(), None, count_tokens))
     rows: list[dict[str, Any]] = []
     for name, source in spec.sources.items():
-        for looked_at, raw in enumerate(read_source(name, source)):
-            if looked_at == _LOOK_AT * number:
-                break
-            num_words = count_words(raw.text or "")
-            if num_words and reason_to_reject(num_words, spec) is None:
-                row = {"doc_id": f"{name}/{raw.row}", "source": name, "domain": source.domain, "text": raw.text}
-                rows.append(row | {"num_words": num_words})
+        if source.role == "study":
+            first = list(islice(read_source(name, source, spec.bad_rows), _LOOK_AT * number))
+            kept = [row for row in judge.rows(first, name)[0] if row["reason"] is None]
+            rows += [row | {"source": name, "domain": source.domain} for row in kept]
     return rows
 
 

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import Outcome
 from rcpt_ray.corpus import spec as corpus_spec
-from rcpt_ray.corpus.spec import HELDOUT_PARTS, TRAIN_PARTS
+from rcpt_ray.corpus.spec import HELDOUT_PARTS, REPLAY_PARTS, TRAIN_PARTS
+from rcpt_ray.decontamination import evaluation_digests, evaluation_index
 from rcpt_ray.evaluation import spec as evaluation_spec
 from rcpt_ray.mixture import spec as mixture_spec
+from rcpt_ray.mixture.tokenize import token_counter
 from rcpt_ray.models import ResolvedModel
 from rcpt_ray.recipe import ArmSettings, Recipe
 from rcpt_ray.report import spec as report_spec
+from rcpt_ray.spread import Spread
 from rcpt_ray.stage import Built, Stage, Together
 from rcpt_ray.terminal import Bar
 from rcpt_ray.training import spec as training_spec
@@ -25,19 +28,26 @@ if TYPE_CHECKING:
     from rcpt_ray.training.loop import TrainingJob
 
 
-def corpus_stage(recipe: Recipe) -> Stage:
-    """Files -> shards of documents."""
+def corpus_stage(recipe: Recipe, tokenizer: ResolvedModel | None) -> Stage:
+    """Files -> shards of documents; passages are measured in the student's tokens."""
     from rcpt_ray.corpus.prepare import input_digests, prepare
 
     spec = recipe.corpus
+
+    def make(folder: Path, bar: Bar) -> Outcome:
+        spread = Spread(spec.num_workers, lambda: cluster.connect(recipe.cluster))
+        count_tokens = token_counter(tokenizer.path) if tokenizer else None
+        return prepare(spec, recipe.seed, folder, bar, spread, evaluation_index(recipe), count_tokens)
+
+    inputs = input_digests(spec) | evaluation_digests(recipe)
     return Stage(
         name="corpus",
         title="corpus",
         version=corpus_spec.STAGE_VERSION,
         settings=spec.defining() | {"seed": recipe.seed},
-        inputs=dict(input_digests(spec)),
+        inputs=inputs | ({"tokenizer": tokenizer.checksum} if tokenizer else {}),
         outputs="part-*.parquet",
-        make=lambda folder, bar: prepare(spec, recipe.seed, folder, bar.advance),
+        make=make,
     )
 
 
@@ -47,25 +57,45 @@ def mixture_stage(
     arm: ArmSettings,
     corpus: Built,
     selected: Built | None,
+    paraphrases: Built | None,
     student: ResolvedModel,
     matched: Built | None,
 ) -> Stage:
-    """Documents and thoughts -> packed rows; `matched` is the mixture whose tokens are the budget."""
+    """Documents, thoughts and paraphrases -> packed rows; `matched` is the mixture that gives budget or draws."""
     spec = arm.mixture
     inputs = {"corpus": corpus.digest, "tokenizer": student.checksum}
     inputs |= {"select": selected.digest} if selected else {}
+    inputs |= {"paraphrases": paraphrases.digest} if paraphrases else {}
     inputs |= {"matched": matched.digest} if matched else {}
 
     def make(folder: Path, bar: Bar) -> Outcome:
-        from rcpt_ray.mixture.mix import mix, read_candidates
-        from rcpt_ray.mixture.tokenize import load_tokenizer
+        from rcpt_ray.corpus.digest import shard_digest
+        from rcpt_ray.mixture.mix import Matched, MixtureInput, mix
+        from rcpt_ray.mixture.tokenize import text_tokenizer
+        from rcpt_ray.thoughts.parts import parts_by_shard
 
-        budget = matched.record.tokens["all"] if matched else spec.num_tokens
-        candidates = read_candidates(corpus.parts(TRAIN_PARTS), selected.parts("part-*.parquet") if selected else [])
-        return mix(candidates, spec, budget, recipe.seed, load_tokenizer(student.path), folder)
+        roles = {source: own.role for source, own in recipe.corpus.sources.items()}
+        given = MixtureInput(
+            [
+                (shard_digest(shard), shard)
+                for pattern in (TRAIN_PARTS, REPLAY_PARTS)
+                for shard in corpus.parts(pattern)
+            ],
+            [source for source, role in roles.items() if role == "study"],
+            [source for source, role in roles.items() if role == "replay"],
+            parts_by_shard(selected.path) if selected else {},
+            parts_by_shard(paraphrases.path) if paraphrases else {},
+        )
+        budget = matched.record.tokens["all"] if matched and spec.match_tokens_of else spec.num_tokens
+        draws = Matched.of(matched.record) if matched and spec.match_documents_of else None
+        tokenizer = text_tokenizer(student.path, spec, save_to=folder / "tokenizer")
+        spread = Spread(spec.num_workers, lambda: cluster.connect(recipe.cluster))
+        return mix(given, spec, budget, draws, recipe.seed, tokenizer, folder, spread, bar)
 
-    settings = spec.defining() | {"seed": recipe.seed}
-    settings.pop("match_tokens_of")
+    settings = spec.defining() | {"seed": recipe.seed, "matches": None}
+    for kind in ("tokens", "documents"):
+        if settings.pop(f"match_{kind}_of") is not None:
+            settings["matches"] = kind  # what it is called in the recipe defines nothing
     return Stage("mixture", f"mixture of {name}", mixture_spec.STAGE_VERSION, settings, inputs, "part-*.parquet", make)
 
 
@@ -86,16 +116,15 @@ def training_stage(recipe: Recipe, name: str, arm: ArmSettings, mixture: Built, 
     def job(folder: Path) -> "TrainingJob":
         from rcpt_ray.training.outcome import training_job
 
-        return training_job(
-            spec, recipe.seed, mixture.record, mixture.parts("part-*.parquet"), Path(student.path), folder
-        )
+        return training_job(spec, recipe.seed, mixture.record, mixture.path, Path(student.path), folder)
 
+    special = arm.mixture.special_tokens
     key = (spec.num_workers, spec.cpus_per_worker, spec.gpus_per_worker, spec.max_failures)
     return Stage(
         "training",
         f"training of {name}",
         training_spec.STAGE_VERSION,
-        spec.defining() | {"seed": recipe.seed},
+        spec.defining() | {"seed": recipe.seed} | ({"special_tokens": special} if special else {}),
         {"mixture": mixture.digest, "student": student.checksum},
         "model/*",
         lambda folder, bar: make([job], [folder], bar)[0],

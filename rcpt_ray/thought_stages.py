@@ -5,6 +5,7 @@ from pathlib import Path
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import Outcome, fingerprint
 from rcpt_ray.corpus.spec import TRAIN_PARTS
+from rcpt_ray.decontamination import evaluation_digests, evaluation_index
 from rcpt_ray.models import ResolvedModel
 from rcpt_ray.recipe import ArmSettings, Recipe
 from rcpt_ray.stage import Built, Stage
@@ -81,7 +82,9 @@ def scores_stage(
     return Stage("scores", "scores of thoughts", SCORES_VERSION, settings, inputs, "part-*.parquet", make)
 
 
-def select_stage(arm: ArmSettings, generated: Built, teacher: ResolvedModel, scores: Built | None) -> Stage:
+def select_stage(
+    recipe: Recipe, arm: ArmSettings, generated: Built, teacher: ResolvedModel, scores: Built | None
+) -> Stage:
     """Parts of thoughts and their scores -> the thoughts that are used."""
     spec, prompt = arm.thoughts.select, load_prompt(arm.thoughts.prompt)
 
@@ -94,16 +97,18 @@ def select_stage(arm: ArmSettings, generated: Built, teacher: ResolvedModel, sco
         parts = generated.parts("part-*.parquet")
 
         bar.total(len(parts))
-        return select(
-            bar.over(parts), Selection(spec, ends, words_of(prompt.words)), folder, scores.path if scores else None
-        )
+        selection = Selection(spec, ends, words_of(prompt.words), evaluation_index(recipe))
+        return select(bar.over(parts), selection, folder, scores.path if scores else None)
 
+    settings, inputs = spec.defining(), {"thoughts": generated.digest} | evaluation_digests(recipe)
+    if recipe.corpus.decontaminate is not None:
+        settings |= {"decontaminate": recipe.corpus.decontaminate.defining()}
     return Stage(
         "select",
         "selected thoughts",
         SELECT_VERSION,
-        spec.defining(),
-        {"thoughts": generated.digest} | ({"scores": scores.digest} if scores else {}),
+        settings,
+        inputs | ({"scores": scores.digest} if scores else {}),
         "part-*.parquet",
         make,
     )

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rcpt_ray.corpus.read import list_files, read_records
+from rcpt_ray.corpus.reading.read import read_path
 from rcpt_ray.errors import UserError
 from rcpt_ray.evaluation.questions import question_text, read_questions, read_task
 from rcpt_ray.evaluation.spec import TaskSpec
@@ -196,8 +196,7 @@ def test_no_question_of_the_quiz_stands_twice_or_among_its_examples(
 
 @pytest.mark.parametrize("domain", ["stem", "law"])
 def test_samples_are_40_passages_a_domain_of_120_to_250_words(domain: str) -> None:
-    (file,) = list_files("corpus.sources.x.path", f"samples://corpus/{domain}.jsonl")
-    rows = [record for record, _ in read_records(file)]
+    rows = [record for record, _, _ in read_path("corpus.sources.x.path", f"samples://corpus/{domain}.jsonl")]
     assert len(rows) == len({row["id"] for row in rows}) == len({row["text"] for row in rows}) == 40
     assert all(120 <= len(row["text"].split()) <= 250 for row in rows)
     assert {row["domain"] for row in rows} == {domain}

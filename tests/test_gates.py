@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from thoughts_fixtures import Row, thought
 
-from rcpt_ray.thoughts.gates import gate_that_refuses, language_of, loop_share, shared_share, words_of
+from rcpt_ray.corpus.language import UNKNOWN, language_of
+from rcpt_ray.thoughts.gates import gate_that_refuses, loop_share, shared_share, words_of
 from rcpt_ray.thoughts.select_spec import SelectSpec
 
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
@@ -102,21 +103,21 @@ def test_thought_in_another_language_is_refused(text: str, said: str, reason: st
 
 
 def test_language_of_a_short_text_is_not_judged() -> None:
-    assert language_of("Das ist kurz.") is None
+    assert language_of("Das ist kurz.")[0] == UNKNOWN
     assert refused(thought(text=ENGLISH, thought="Das ist kurz."), same_language=True) is None
     assert refused(thought(text="Too short.", thought=GERMAN), same_language=True) is None
 
 
 def test_language_is_told_from_eighty_letters_on() -> None:
     letters = [place for place, character in enumerate(ENGLISH) if character.isalpha()]
-    assert language_of(ENGLISH[: letters[79]]) is None
-    assert language_of(ENGLISH[: letters[79] + 1]) == "en"
-    assert language_of("1 + 1 = 2; " * 100) is None
+    assert language_of(ENGLISH[: letters[79]])[0] == UNKNOWN
+    assert language_of(ENGLISH[: letters[79] + 1])[0] == "en"
+    assert language_of("1 + 1 = 2; " * 100)[0] == UNKNOWN
 
 
 def test_japanese_is_counted_by_characters() -> None:
     assert words_of("何を考える？") == ["何", "を", "考", "え", "る"]
-    assert language_of(JAPANESE) == "ja"
+    assert language_of(JAPANESE)[0] == "ja"
     copied = thought(text="昨日は雨が降っていた", thought="昨日は雨が降ったのか")
     assert refused(copied, max_copy_share=0.0) is None, "seven characters in common are no copy"
     assert refused(copied | {"thought": "昨日は雨が降っていたのか"}, max_copy_share=0.0) == "copy"

@@ -11,7 +11,7 @@ import pytest
 from processes import PROJECT, rcpt
 from run_folder import assert_adds_up, manifests, only_folder, rows
 
-from rcpt_ray.corpus.read import local_path, read_records
+from rcpt_ray.corpus.reading.read import read_path
 
 
 def test_paper_recipe_runs_with_tiny_models_on_the_columns_of_its_corpora(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def _canonical(name: str) -> str:
 
 
 def _sample_texts(name: str) -> list[str]:
-    return [record["text"] for record, _ in read_records(local_path(f"samples://corpus/{name}.jsonl"))]
+    return [record["text"] for record, _, _ in read_path("corpus", f"samples://corpus/{name}.jsonl")]
 
 
 def _write_openwebmath(path: Path) -> None:

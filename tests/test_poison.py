@@ -7,7 +7,7 @@ import pytest
 from processes import rcpt
 from run_folder import assert_adds_up, manifests, only_folder, rows
 
-from rcpt_ray.corpus.read import local_path, read_records
+from rcpt_ray.corpus.reading.read import read_path
 
 EXIT, DIE = "PLEASE EXIT", "PLEASE DIE"
 ODD = {
@@ -21,7 +21,7 @@ ODD = {
 
 def _write_corpus(path: Path, killers: dict[str, str]) -> list[str]:
     """Samples with odd and poisonous documents among them; returns the ids of those that are fit."""
-    samples = {record["id"]: record["text"] for record, _ in read_records(local_path("samples://corpus/stem.jsonl"))}
+    samples = {record["id"]: record["text"] for record, _, _ in read_path("corpus", "samples://corpus/stem.jsonl")}
     documents = list(samples.items())
     for place, item in enumerate((*ODD.items(), *killers.items(), ("endless", "word " * 200_000), ("empty", " \n"))):
         documents.insert(3 + 5 * place, item)

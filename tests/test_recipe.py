@@ -209,7 +209,7 @@ def test_batch_that_does_not_divide_is_refused() -> None:
         ({"weights": {}}, "weights sum to 0"),
         ({"weights": {"web/thought": float("nan")}}, "weights"),
         ({"weights": {"web/thought": 1.5, "web/raw": -0.5}}, "weights.web/raw=-0.5 must not be negative"),
-        ({"weights": {"web": 1.0}}, "weights.web must be named source/raw or source/thought"),
+        ({"weights": {"web": 1.0}}, "weights.web must be named source/kind"),
         ({"weights": {"web/thought": 1.0}, "layout": "text_only"}, "weights.web/thought needs a layout with thoughts"),
         ({"num_tokens": 10, "match_tokens_of": "reasoning"}, "num_tokens and match_tokens_of exclude each other"),
     ],

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rcpt_ray.artifacts import write_table
-from rcpt_ray.mixture.pack import pack
-from rcpt_ray.mixture.tokenize import TokenizedDocument
+from rcpt_ray.mixture.pack import Documents, pack
 from rcpt_ray.records import PADDING
 from rcpt_ray.training.feed import Batch, PackedFeed
 from rcpt_ray.training.plan import (
@@ -154,12 +154,11 @@ def test_deepspeed_is_told_what_the_plan_says(precision: str) -> None:
 
 def feed_of(folder: Path, lengths: Sequence[int] = (16, 40, 5, 6, 9, 3), num_parts: int = 1) -> PackedFeed:
     """Packed documents in which no token occurs twice; those longer than a row are split."""
-    starts = np.cumsum([100, *lengths])
-    documents = [
-        TokenizedDocument(f"d{n}", np.arange(start, start + length), np.arange(length) % 4 + 1)
-        for n, (start, length) in enumerate(zip(starts, lengths, strict=False))
-    ]
-    table = pack(documents, ROW_TOKENS, padding_id=0)
+    ids = np.arange(100, 100 + sum(lengths), dtype=np.int32)
+    kinds = np.concatenate([np.arange(length) % 4 + 1 for length in lengths]).astype(np.int8)
+    starts = np.append(0, np.cumsum(lengths)).astype(np.int64)
+    documents = Documents([f"d{n}" for n in range(len(lengths))], ids, kinds, starts)
+    table = pa.concat_tables(pack(documents, ROW_TOKENS, padding_id=0, seed=[1]))
     size = math.ceil(len(table) / num_parts)
     parts = [folder / f"part-{number}.parquet" for number in range(num_parts)]
     for number, part in enumerate(parts):

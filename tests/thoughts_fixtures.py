@@ -45,7 +45,13 @@ def generation_of(num_samples: int = 1, key: str = "key-1") -> Generation:
 def document(number: int, text: str | None = None) -> Row:
     """A row of the corpus."""
     text = f"text {number}" if text is None else text
-    return {"doc_id": f"web/{number}", "source": "web", "domain": "stem", "text": text, "num_words": len(text.split())}
+    return {
+        "doc_id": f"web/{number}",
+        "source": "web",
+        "domain": "stem",
+        "text": text,
+        "num_words": len(text.split()),
+    } | {"segment_ends": []}
 
 
 def thought(doc_id: str = "a", sample_index: int = 0, num_tokens: int = 20, **changed: Any) -> Row:

@@ -14,20 +14,22 @@ import pyarrow.parquet as pq
 from rcpt_ray.records import DOCUMENT
 
 _KEY = b"rcpt_digest"
+_COVERED = ("doc_id", "domain", "text", "segment_ends")
 
 
-def digest_of(documents: Iterable[tuple[str, str, str]]) -> str:
-    """16 hex digits over id, domain and text of documents, in order."""
+def digest_of(documents: Iterable[tuple[str, str, str, Sequence[int]]]) -> str:
+    """16 hex digits over id, domain, text and segment ends of documents, in order."""
     content = hashlib.sha256()
-    for doc_id, domain, text in documents:
-        head = f"{len(doc_id)} {len(domain)} {len(text)} {doc_id}{domain}"
+    for doc_id, domain, text, segment_ends in documents:
+        ends = f"{segment_ends} " if segment_ends else ""
+        head = f"{ends}{len(doc_id)} {len(domain)} {len(text)} {doc_id}{domain}"
         content.update(f"{head}{text}".encode("utf-8", "surrogatepass"))
     return content.hexdigest()[:16]
 
 
 def documents_schema(rows: Sequence[dict[str, Any]]) -> pa.Schema:
     """The schema of documents with the digest of these rows."""
-    digest = digest_of((row["doc_id"], row["domain"], row["text"]) for row in rows)
+    digest = digest_of(tuple(row[name] for name in _COVERED) for row in rows)
     return DOCUMENT.with_metadata({_KEY: digest.encode()})
 
 
@@ -36,5 +38,5 @@ def shard_digest(shard: Path) -> str:
     kept = (pq.read_schema(shard).metadata or {}).get(_KEY)
     if kept is not None:
         return str(kept.decode())
-    columns = pq.read_table(shard, columns=["doc_id", "domain", "text"])
+    columns = pq.read_table(shard, columns=list(_COVERED))
     return digest_of(zip(*(column.to_pylist() for column in columns.columns), strict=True))

@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from rcpt_ray.corpus.read import list_files, read_records
+from rcpt_ray.corpus.reading.files import RECORDS
+from rcpt_ray.corpus.reading.read import read_path
 from rcpt_ray.errors import UserError
 from rcpt_ray.evaluation.spec import TaskSpec
 
@@ -16,30 +17,29 @@ Questions = list[dict[str, Any]]
 
 
 def read_questions(setting: str, path: str, max_questions: int | None = None) -> Questions:
-    """Questions of a .parquet or .jsonl file, with `group` (domain, else subject) and `item_id` filled in.
+    """Questions of .parquet, .jsonl or .json files, with `group` (domain, else subject) and `item_id` filled in.
 
     Raises:
         UserError: the file is missing, empty, or a question breaks the layout.
     """
     questions: Questions = []
-    for file in list_files(setting, path):
-        for record, where in read_records(file):
-            if len(questions) == max_questions:
-                break
-            _check(record, setting, where)
-            subject = str(record.get("subject") or "")
-            questions.append(
-                {
-                    "item_id": str(record.get("id") or f"{Path(file).stem}-{len(questions):05d}"),
-                    "question": record["question"].strip(),
-                    "choices": [str(choice) for choice in record["choices"]],
-                    "answer": int(record["answer"]),
-                    "subject": subject,
-                    "domain": str(record.get("domain") or ""),
-                    "difficulty": str(record.get("difficulty") or ""),
-                    "group": str(record.get("domain") or subject or "all"),
-                }
-            )
+    for record, where, file in read_path(setting, path, RECORDS):
+        if len(questions) == max_questions:
+            break
+        _check(record, setting, where)
+        subject = str(record.get("subject") or "")
+        questions.append(
+            {
+                "item_id": str(record.get("id") or f"{Path(file.name).stem}-{len(questions):05d}"),
+                "question": record["question"].strip(),
+                "choices": [str(choice) for choice in record["choices"]],
+                "answer": int(record["answer"]),
+                "subject": subject,
+                "domain": str(record.get("domain") or ""),
+                "difficulty": str(record.get("difficulty") or ""),
+                "group": str(record.get("domain") or subject or "all"),
+            }
+        )
     twice = [item_id for item_id, number in Counter(q["item_id"] for q in questions).items() if number > 1]
     if twice:
         raise UserError(f"{setting}={path}: id {twice[0]} stands on two questions; give each its own")

@@ -1,16 +1,23 @@
-"""The layout of thought and text in a document.
+"""The layout of a document and what a model wrote about it.
 
     thought_first    <thought> why .. </thought> text
     document_first   text <thought> why .. </thought>
+    interleaved      problem <thought> why .. </thought> conclusion
     text_only        text
+    paraphrase       text, an empty line, the text in other words
 
-A laid out document is a list of segments; dropping every segment that is no text gives the source back exactly.
+A laid out document is a list of segments; dropping every segment that is no text gives the source back exactly. The
+orders are those of Reasoning CPT (arXiv 2505.10182, where the order is ours), TPT (2509.20186), thinking
+mid-training (2601.21343) and the paraphrase control of BoLT (2503.18866).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rcpt_ray.mixture.spec import MixtureSpec
+from rcpt_ray.mixture.spec import Layout, MixtureSpec
 from rcpt_ray.records import DELIMITER, TEXT, THOUGHT_KIND
+
+_BETWEEN = "\n\n"
 
 
 @dataclass(frozen=True)
@@ -21,23 +28,35 @@ class Segment:
     text: str
 
 
-def lay_out(text: str, thought: str | None, spec: MixtureSpec) -> list[Segment]:
-    """Segments of a document; without a thought, the text alone."""
-    document = Segment(TEXT, text)
-    if thought is None or spec.layout == "text_only":
-        return [document]
-    around = [
-        Segment(DELIMITER, spec.thought_open),
-        Segment(THOUGHT_KIND, thought),
-        Segment(DELIMITER, spec.thought_close),
-    ]
-    match spec.layout:
+def lay_out(
+    segments: Sequence[str], written: str | None, layout: Layout, opening: str = "", closing: str = ""
+) -> list[Segment]:
+    """Segments of a document; `written` is its thought or paraphrase, without which the text stands alone.
+
+    A document without segments of its own comes as one; then interleaved is thought_first.
+    """
+    texts = [Segment(TEXT, segment) for segment in segments]
+    if written is None or layout == "text_only":
+        return texts
+    thought = [Segment(DELIMITER, opening), Segment(THOUGHT_KIND, written), Segment(DELIMITER, closing)]
+    match layout:
         case "thought_first":
-            return [*around, document]
+            return [*thought, *texts]
         case "document_first":
-            return [document, *around]
+            return [*texts, *thought]
+        case "interleaved":
+            return [*texts[:-1], *thought, *texts[-1:]]
+        case "paraphrase":
+            return [*texts, Segment(DELIMITER, _BETWEEN), Segment(THOUGHT_KIND, written)]
 
 
-def source_text(segments: list[Segment]) -> str:
-    """The inverse of `lay_out`: the source's text."""
-    return "".join(segment.text for segment in segments if segment.kind == TEXT)
+def delimiters_of(spec: MixtureSpec) -> tuple[str, str]:
+    """What stands before and after a thought; special tokens without the white space around them."""
+    if spec.delimiters == "special":
+        return spec.thought_open.strip(), spec.thought_close.strip()
+    return spec.thought_open, spec.thought_close
+
+
+def source_segments(segments: Sequence[Segment]) -> list[str]:
+    """The inverse of `lay_out`: the source's segments."""
+    return [segment.text for segment in segments if segment.kind == TEXT]

@@ -1,138 +1,214 @@
-"""The mixture stage: documents and their thoughts -> blend by tokens -> packed rows.
+"""The mixture stage: documents and what was written about them -> blend by tokens -> packed rows.
 
-Counts are in documents of a component: in = drawn + not drawn (or without a thought). Price: all drawn documents'
-tokens in memory.
+    groups of shards --tokenize--> token files --sizes--> cuts --windows--> part-<window>.parquet
+
+Tokenizing and packing are spread over workers; the driver sees two numbers a candidate. The parts are the same bytes on
+any number of workers. A killed making starts from the token files that are there. Counts are in documents of a
+component: in = drawn + not drawn (or without a thought).
 """
 
+import json
+import shutil
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from rcpt_ray.artifacts import Counts, Outcome, remove_parts, write_table
-from rcpt_ray.corpus.split import unit_hash
+from rcpt_ray.artifacts import Counts, Manifest, Outcome, remove_parts, write_atomic
 from rcpt_ray.errors import UserError
-from rcpt_ray.mixture.blend import Blend, blend
-from rcpt_ray.mixture.layout import lay_out
-from rcpt_ray.mixture.pack import pack
+from rcpt_ray.mixture.blend import Blend, Cut, blend
+from rcpt_ray.mixture.candidates import Component, Group, Tokenized, component_of, tokenize_group
 from rcpt_ray.mixture.spec import MixtureSpec
-from rcpt_ray.mixture.tokenize import TextTokenizer, TokenizedDocument, tokenize_documents
+from rcpt_ray.mixture.tokenize import TextTokenizer
+from rcpt_ray.mixture.window import Packed, Window, pack_window, read_candidates
 from rcpt_ray.records import SEGMENT_KINDS
+from rcpt_ray.spread import Spread
+from rcpt_ray.terminal import Bar
 
-_ROWS_IN_PART = 4096
+_SHARDS_IN_GROUP = 4
+_WINDOW_TOKENS = 2**22
+_WINDOW_ROWS = 512
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A document that may be drawn, with its thought where it has one that was kept."""
+class MixtureInput:
+    """Files that a mixture reads: shards of documents, and what was written about them by the shard's digest."""
 
-    doc_id: str
-    source: str
-    text: str
-    thought: str | None
+    shards: Sequence[tuple[str, Path]]
+    """(digest, file) of each shard of documents for training."""
+    sources: Sequence[str]
+    replay_sources: Sequence[str]
+    thoughts: dict[str, Path] = field(default_factory=dict)
+    paraphrases: dict[str, Path] = field(default_factory=dict)
 
 
-def read_candidates(corpus_parts: list[Path], selected_parts: list[Path]) -> Iterator[Candidate]:
-    """Training documents in the order of the corpus."""
-    thoughts: dict[str, str] = {}
-    for part in selected_parts:
-        table = pq.read_table(part, columns=["doc_id", "thought", "status"])
-        thoughts |= {row["doc_id"]: row["thought"] for row in table.to_pylist() if row["status"] == "ok"}
-    for part in corpus_parts:
-        for row in pq.read_table(part, columns=["doc_id", "source", "text"]).to_pylist():
-            yield Candidate(row["doc_id"], row["source"], row["text"], thoughts.get(row["doc_id"]))
+@dataclass(frozen=True)
+class Matched:
+    """The mixture that this one is matched to."""
+
+    components: tuple[str, ...]
+    cuts: dict[str, Cut]
+    documents: str
+    """Its setting of that name."""
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Matched":
+        """From the record of a finished mixture."""
+        cuts = {name: Cut(own["passes"], own["last"]) for name, own in manifest.details["cuts"].items()}
+        return cls(tuple(manifest.details["components"]), cuts, manifest.config["documents"])
 
 
 def mix(
-    candidates: Iterator[Candidate],
+    given: MixtureInput,
     spec: MixtureSpec,
     num_tokens: int | None,
+    matched: Matched | None,
     seed: int,
     tokenizer: TextTokenizer,
     folder: Path,
+    spread: Spread,
+    bar: Bar,
 ) -> Outcome:
-    """Blend and pack into `folder`; `num_tokens` is the budget, None for what is there.
+    """Blend and pack into `folder`; `num_tokens` is the budget, `matched` gives the documents to draw instead.
 
     Raises:
         UserError: nothing is left to train on, or the blend asked for cannot be drawn.
     """
     remove_parts(folder)
-    documents, num_without_thought = _components(list(candidates), spec, tokenizer)
-    sizes = {component: [(doc.doc_id, len(doc)) for doc in docs.values()] for component, docs in documents.items()}
-    num_in = sum(map(len, sizes.values())) + num_without_thought
-    if not any(sizes.values()):
+    work = folder / "work"
+    work.mkdir(exist_ok=True)
+    components = _components(given, spec, matched)
+    groups = _groups(given)
+    bar.total(2 * len(groups))
+    num_bytes = sum(file.stat().st_size for _, file in given.shards)
+    tokenize = partial(_tokenize_once, components=components, spec=spec, seed=seed, tokenizer=tokenizer, folder=work)
+    tokenized = list(bar.over(spread(tokenize, groups, num_bytes)))
+    files = [work / each.file for each in sorted(tokenized, key=lambda each: each.file)]
+    num_without = sum((Counter(each.num_without) for each in tokenized), Counter[str]())
+    num_candidates = sum((Counter(each.num_candidates) for each in tokenized), Counter[str]())
+    if not num_candidates.total():
         raise UserError(
-            f"mixture: none of {num_in} documents has a thought that was kept; see the reasons in the select stage, or "
-            "set mixture.documents=all with mixture.layout=text_only"
+            f"mixture: none of {num_without.total()} documents has a thought that was kept; see the reasons in the "
+            "select stage, or set mixture.documents=all with mixture.layout=text_only"
         )
-    blended = blend(sizes, spec.weights, num_tokens, spec.max_repeats, seed)
-    drawn = [documents[draw.component][draw.doc_id] for draw in blended.draws]
-    if not drawn:
+    candidates = read_candidates(files)
+    if matched is None:
+        blended = blend(candidates, spec.weights, num_tokens, spec.max_repeats)
+    else:
+        cuts = {name: matched.cuts.get(name, Cut(0)) for name in candidates}
+        blended = Blend(cuts, {}, {name: _tokens(own, cuts[name]) for name, own in candidates.items()})
+    if not any(blended.achieved_tokens.values()):
         raise UserError(f"mixture.num_tokens={num_tokens} is less than half a document; give a larger budget")
-    rows = pack(drawn, spec.row_tokens, padding_id=tokenizer.eos_token_id or 0)
-    order = sorted(range(len(rows)), key=lambda row: unit_hash("row", seed, row))
-    rows = rows.take(pa.array(order))
-    for start in range(0, len(rows), _ROWS_IN_PART):
-        write_table(folder / f"part-{start // _ROWS_IN_PART:06d}.parquet", rows.slice(start, _ROWS_IN_PART))
-    kinds = Counter[int]()
-    for document in drawn:
-        values, numbers = np.unique(document.kinds_N, return_counts=True)
-        kinds.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
-    num_used = len({(draw.component, draw.doc_id) for draw in blended.draws})
-    rejected = {"no_thought": num_without_thought, "not_drawn": num_in - num_without_thought - num_used}
+    windows = _windows(sum(blended.achieved_tokens.values()), spec)
+    bar.total(len(groups) + len(windows))
+    pack_one = partial(
+        _pack, files=files, cuts=blended.cuts, spec=spec, seed=seed, padding_id=tokenizer.padding_id, folder=folder
+    )
+    packed = list(bar.over(spread(pack_one, windows, 4 * sum(blended.achieved_tokens.values()))))
+    shutil.rmtree(work)
+    num_used = sum(
+        int(blended.cuts[name].takes(own.draw_C, 0).sum()) for name, own in candidates.items() if name in blended.cuts
+    )
+    reasons = Counter({f"no_{_needs(components, name)}": 0 for name in num_without})
+    for name, number in num_without.items():
+        reasons[f"no_{_needs(components, name)}"] += number
+    reasons["not_drawn"] = num_candidates.total() - num_used
+    rejected = {reason: number for reason, number in reasons.items() if number}
+    return _outcome(packed, blended, Counts.of("document of a component", num_used, rejected), spec, components)
+
+
+def _components(given: MixtureInput, spec: MixtureSpec, matched: Matched | None) -> list[Component]:
+    if matched is not None:
+        # The other arm's documents as text alone: eligible as there, drawn as there.
+        eligible = spec.model_copy(update={"documents": matched.documents})
+        own = [component_of(name, eligible) for name in matched.components]
+        return [Component(each.name, each.source, each.needs, "text_only") for each in own]
+    if spec.weights is None:
+        names = [f"{source}/{spec.own_kind}" for source in sorted(given.sources)]
+        names += [f"{source}/replay" for source in sorted(given.replay_sources)]
+    else:
+        names = [name for name, weight in spec.weights.items() if weight > 0]
+    for name in names:
+        source, _, kind = name.rpartition("/")
+        have = given.replay_sources if kind == "replay" else given.sources
+        if source not in have:
+            role, known = "replay" if kind == "replay" else "study", ", ".join(have) or "none"
+            raise UserError(f"mixture.weights.{name}: {source} has no documents; sources of role {role}: {known}")
+    return [component_of(name, spec) for name in names]
+
+
+def _groups(given: MixtureInput) -> list[Group]:
+    groups = []
+    for number, first in enumerate(range(0, len(given.shards), _SHARDS_IN_GROUP)):
+        shards = given.shards[first : first + _SHARDS_IN_GROUP]
+        written = {
+            kind: tuple(str(part) if (part := parts.get(digest)) else None for digest, _ in shards)
+            for kind, parts in (("thought", given.thoughts), ("paraphrase", given.paraphrases))
+        }
+        groups.append(Group(number, tuple(str(file) for _, file in shards), written))
+    return groups
+
+
+def _tokenize_once(group: Group, folder: Path, **how: Any) -> Tokenized:
+    """Tokenize a group, unless a killed making has."""
+    receipt = folder / f"tokens-{group.number:06d}.receipt"
+    if receipt.exists():
+        return Tokenized(**json.loads(receipt.read_text(encoding="utf-8")))
+    done = tokenize_group(group, folder=folder, **how)
+    write_atomic(receipt, json.dumps(asdict(done)))
+    return done
+
+
+def _windows(num_tokens: int, spec: MixtureSpec) -> list[Window]:
+    number = max(1, round(num_tokens / max(_WINDOW_TOKENS, _WINDOW_ROWS * spec.row_tokens)))
+    return [Window(place, number) for place in range(number)]
+
+
+def _pack(
+    window: Window,
+    files: Sequence[Path],
+    cuts: dict[str, Cut],
+    spec: MixtureSpec,
+    seed: int,
+    padding_id: int,
+    folder: Path,
+) -> Packed:
+    part = folder / f"part-{window.number:06d}.parquet"
+    return pack_window(window, files, cuts, spec, seed, padding_id, part)
+
+
+def _tokens(candidates: Any, cut: Cut) -> int:
+    return sum(int(candidates.num_tokens_C[cut.takes(candidates.draw_C, r)].sum()) for r in range(cut.num_repeats))
+
+
+def _needs(components: Sequence[Component], name: str) -> str | None:
+    return next(component.needs for component in components if component.name == name)
+
+
+def _outcome(
+    packed: Sequence[Packed], blended: Blend, counts: Counts, spec: MixtureSpec, components: Sequence[Component]
+) -> Outcome:
+    num_rows = sum(each.num_rows for each in packed)
+    kinds = [sum(each.tokens_by_kind[kind] for each in packed) for kind in range(len(SEGMENT_KINDS))]
+    num_tokens, achieved = sum(kinds[1:]), sum(blended.achieved_tokens.values())
+    assert num_tokens == achieved, f"{num_tokens} tokens were packed but {achieved} drawn"
+    target = sum(blended.target_tokens.values())
     return Outcome(
-        counts=Counts(
-            unit="document of a component",
-            num_in=num_in,
-            num_ok=num_used,
-            rejected={reason: number for reason, number in rejected.items() if number},
-        ),
-        tokens={"all": kinds.total()} | {SEGMENT_KINDS[kind]: kinds[kind] for kind in sorted(kinds)},
-        details=_shares(blended)
-        | {
-            "num_rows": len(rows),
+        counts=counts,
+        tokens={"all": num_tokens} | {name: n for name, n in zip(SEGMENT_KINDS[1:], kinds[1:], strict=True) if n},
+        details={
+            "components": [component.name for component in components],
+            "cuts": {name: {"passes": cut.passes, "last": cut.last} for name, cut in blended.cuts.items()},
+            "target": {name: tokens / target for name, tokens in blended.target_tokens.items()},
+            "achieved": {name: tokens / achieved for name, tokens in blended.achieved_tokens.items()},
+            "target_tokens": round(target),
+            "achieved_tokens": achieved,
+            "num_rows": num_rows,
             "row_tokens": spec.row_tokens,
-            "padding_share": 1 - kinds.total() / (len(rows) * spec.row_tokens),
-            "num_draws": len(drawn),
+            "padding_share": kinds[0] / (num_rows * spec.row_tokens),
+            "num_draws": sum(each.num_draws for each in packed),
+            "special_tokens": spec.special_tokens,
         },
     )
-
-
-def _components(
-    candidates: list[Candidate], spec: MixtureSpec, tokenizer: TextTokenizer
-) -> tuple[dict[str, dict[str, TokenizedDocument]], int]:
-    """Tokenized documents by component and id, and the number of (document, kind) left out for want of a thought."""
-    sources = sorted({candidate.source for candidate in candidates})
-    kind = "raw" if spec.layout == "text_only" else "thought"
-    wanted = (
-        [name for name, weight in spec.weights.items() if weight > 0]
-        if spec.weights
-        else [f"{source}/{kind}" for source in sources]
-    )
-    documents: dict[str, dict[str, TokenizedDocument]] = {}
-    num_without_thought = 0
-    for component in wanted:
-        source, _, kind = component.rpartition("/")
-        if source not in sources:
-            raise UserError(f"mixture.weights.{component}: {source} has no documents; sources: {', '.join(sources)}")
-        of_source = [candidate for candidate in candidates if candidate.source == source]
-        needs_thought = kind == "thought" or spec.documents == "with_thought"
-        usable = [c for c in of_source if c.thought is not None or not needs_thought]
-        num_without_thought += len(of_source) - len(usable)
-        laid_out = [(c.doc_id, lay_out(c.text, c.thought if kind == "thought" else None, spec)) for c in usable]
-        documents[component] = {doc.doc_id: doc for doc in tokenize_documents(laid_out, tokenizer)}
-    return documents, num_without_thought
-
-
-def _shares(blended: Blend) -> dict[str, object]:
-    target, achieved = sum(blended.target_tokens.values()), sum(blended.achieved_tokens.values())
-    return {
-        "target": {component: tokens / target for component, tokens in blended.target_tokens.items()},
-        "achieved": {component: tokens / achieved for component, tokens in blended.achieved_tokens.items()},
-        "target_tokens": round(target),
-        "achieved_tokens": achieved,
-    }

@@ -1,54 +1,125 @@
 """Settings of the mixture stage."""
 
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from rcpt_ray.settings import PositiveInt, Settings
+from rcpt_ray.settings import NOT_IN_FINGERPRINT, PositiveInt, Settings
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
+
+Layout = Literal["thought_first", "document_first", "interleaved", "text_only", "paraphrase"]
+Kind = Literal["raw", "thought", "paraphrase", "replay"]
 
 
 class MixtureSpec(Settings):
     """How documents and thoughts are laid out, blended by tokens and packed."""
 
-    layout: Literal["thought_first", "document_first", "text_only"] = "thought_first"
-    """The order of thought and text in a document of kind `thought`; text_only leaves thoughts out."""
+    layout: Layout = "thought_first"
+    """The order of thought and text in a document of kind `thought`; interleaved puts the thought before the last of
+    the document's segments; text_only leaves thoughts out; paraphrase joins texts with paraphrases instead."""
     documents: Literal["with_thought", "all"] = "with_thought"
     """Raw components draw from documents whose thought was kept, or from all; text_only with all needs no thoughts."""
     thought_open: str = "<thought>\n"
     """Written before a thought."""
     thought_close: str = "\n</thought>\n\n"
     """Written after a thought."""
-    row_tokens: int = Field(default=512, ge=16)
+    delimiters: Literal["plain", "special"] = "plain"
+    """plain: thought_open and thought_close are text like any other; special: each, without white space around it, is
+    one token of its own, added to the student's vocabulary where it is not there."""
+    document_start: Literal["bos", "eos", "none"] = "bos"
+    """The token before a document: the tokenizer's bos where it has one, its eos, or none."""
+    paraphrase_prompt: str = "paraphrase"
+    """The prompt that the teacher writes paraphrases with, where a component of that kind is asked for."""
+    row_tokens: int = Field(default=512, ge=16, le=131_072)
     """T, the tokens in a packed row."""
+    packing: Literal["best_fit", "concatenate"] = "best_fit"
+    """best_fit splits no document unless it is longer than a row; concatenate splits at every row's end and pads
+    nothing."""
     weights: dict[str, float] | None = None
-    """Shares of tokens by `source/kind`, kind raw or thought, for example {stem/thought: 0.7, law/raw: 0.3}.
-    Null takes each source at its size, as thought (or raw, with text_only)."""
+    """Shares of tokens by `source/kind`, for example {stem/thought: 0.7, law/raw: 0.2, web/replay: 0.1}; the kinds are
+    raw, thought, paraphrase and, for sources of that role, replay. Null takes each source at its size, in the layout's
+    kind."""
     num_tokens: PositiveInt | None = None
     """Token budget; null takes what is there once, as far as the weights allow."""
     match_tokens_of: str | None = None
     """Take the token budget of this arm's mixture (the token-matched control)."""
+    match_documents_of: str | None = None
+    """Draw the documents of this arm's mixture, as often as there, as text alone (the document-matched control)."""
     max_repeats: float = Field(default=4.0, ge=1.0)
     """A component is passed over at most so often; a budget that needs more is refused."""
+    num_workers: Annotated[PositiveInt | None, NOT_IN_FINGERPRINT] = None
+    """Workers on Ray that tokenize and pack; null takes a worker a CPU where there is much to do, else none."""
 
     @model_validator(mode="after")
     def _weights_and_budget_agree(self) -> "MixtureSpec":
-        if self.num_tokens is not None and self.match_tokens_of is not None:
-            raise ValueError("num_tokens and match_tokens_of exclude each other; set one of them to null")
+        budgets = [name for name in ("num_tokens", "match_tokens_of", "match_documents_of") if getattr(self, name)]
+        if len(budgets) > 1:
+            raise ValueError(f"{budgets[0]} and {budgets[1]} exclude each other; set one of them to null")
         for component, weight in (self.weights or {}).items():
-            _, _, kind = component.rpartition("/")
-            if kind not in ("raw", "thought") or "/" not in component:
-                raise ValueError(f"weights.{component} must be named source/raw or source/thought")
-            if kind == "thought" and self.layout == "text_only":
-                raise ValueError(f"weights.{component} needs a layout with thoughts, not text_only")
+            source, _, kind = component.rpartition("/")
+            if kind not in get_args(Kind) or not source:
+                raise ValueError(f"weights.{component} must be named source/kind, kind {', '.join(get_args(Kind))}")
+            if kind == "thought" and self.layout in ("text_only", "paraphrase"):
+                raise ValueError(f"weights.{component} needs a layout with thoughts, not {self.layout}")
             if weight < 0:
                 raise ValueError(f"weights.{component}={weight} must not be negative")
         if self.weights is not None and abs(sum(self.weights.values()) - 1.0) > 1e-6:
             raise ValueError(f"weights sum to {sum(self.weights.values()):g}; shares of tokens must sum to 1")
         return self
 
+    @model_validator(mode="after")
+    def _controls_and_delimiters_agree(self) -> "MixtureSpec":
+        if self.match_documents_of is not None and (self.layout != "text_only" or self.weights is not None):
+            raise ValueError(
+                "match_documents_of needs layout=text_only and weights=null: the other arm gives the draws"
+            )
+        if self.delimiters == "special" and (
+            not self.thought_open.strip()
+            or not self.thought_close.strip()
+            or self.thought_open.strip() == self.thought_close.strip()
+        ):
+            raise ValueError(
+                "delimiters=special needs a thought_open and a thought_close that differ; give both a name"
+            )
+        return self
+
+    @property
+    def own_kind(self) -> Kind:
+        """The kind that a source is taken as where no weights are given."""
+        match self.layout:
+            case "text_only":
+                return "raw"
+            case "paraphrase":
+                return "paraphrase"
+            case _:
+                return "thought"
+
+    @property
+    def special_tokens(self) -> list[str]:
+        """The delimiters that are tokens of their own: opening, closing."""
+        return [self.thought_open.strip(), self.thought_close.strip()] if self.delimiters == "special" else []
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds that are wanted of study sources."""
+        if self.weights is None:
+            return {self.own_kind}
+        return {component.rpartition("/")[2] for component, weight in self.weights.items() if weight > 0}
+
+    @property
+    def matched_to(self) -> str | None:
+        """The arm whose mixture this one is matched to."""
+        return self.match_tokens_of or self.match_documents_of
+
     @property
     def needs_thoughts(self) -> bool:
-        """Whether any row of this mixture depends on the thoughts."""
-        return self.layout != "text_only" or self.documents == "with_thought"
+        """Whether any row depends on thoughts of this arm; matched documents go by the other arm's."""
+        if self.match_documents_of is not None:
+            return False
+        return "thought" in self.kinds or ("raw" in self.kinds and self.documents == "with_thought")
+
+    @property
+    def needs_paraphrases(self) -> bool:
+        """Whether any row of this mixture depends on paraphrases."""
+        return "paraphrase" in self.kinds

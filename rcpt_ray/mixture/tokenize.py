@@ -1,69 +1,152 @@
 """Laid out documents as tokens with their kinds; text never becomes a control token.
 
-N tokens in a document: bos, the segments' tokens, eos
+    D documents, N tokens in all, R runs of tokens of one kind in all
+
+A document is: start token, the tokens of each segment by itself, eos. Segments are tokenized apart, so that every
+token has one kind; only a delimiter that is a special token of the mixture becomes one.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rcpt_ray.mixture.layout import Segment
-from rcpt_ray.records import BOS_EOS
+from rcpt_ray.mixture.spec import MixtureSpec
+from rcpt_ray.records import BOS_EOS, DELIMITER
+
+Encode = Callable[[list[str]], Sequence[list[int]]]
+"""Token ids of each text, no token added and none special."""
 
 
 @dataclass(frozen=True)
-class TokenizedDocument:
-    """A document ready to be packed."""
+class TextTokenizer:
+    """What documents are tokenized with; can be sent to other processes."""
 
-    doc_id: str
+    encode: Encode
+    start_id: int | None = None
+    end_id: int | None = None
+    special_ids: Mapping[str, int] = field(default_factory=dict)
+    """Delimiters that are tokens of their own."""
+
+    @property
+    def padding_id(self) -> int:
+        """The token that fills a row; it is never a target."""
+        return self.end_id or 0
+
+
+@dataclass(frozen=True)
+class TokenizedDocuments:
+    """Documents as flat arrays; document d has tokens ends[d-1] to ends[d] and runs run_ends[d-1] to run_ends[d]."""
+
     ids_N: npt.NDArray[np.int32]
-    kinds_N: npt.NDArray[np.int8]
-
-    def __len__(self) -> int:
-        return len(self.ids_N)
-
-
-class TextTokenizer(Protocol):
-    """What is used of a transformers tokenizer."""
-
-    bos_token_id: int | None
-    eos_token_id: int | None
-
-    def __call__(self, text: list[str], *, add_special_tokens: bool, split_special_tokens: bool) -> Any: ...
+    ends_D: npt.NDArray[np.int64]
+    run_kinds_R: npt.NDArray[np.int8]
+    run_lengths_R: npt.NDArray[np.int32]
+    run_ends_D: npt.NDArray[np.int64]
 
 
-def load_tokenizer(model_path: str) -> TextTokenizer:
-    """The tokenizer in a model's folder."""
+class BackendEncoder:
+    """Encodes with a tokenizer of the `tokenizers` library, on all cores that it may use."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self._prepare()
+
+    def __call__(self, texts: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def __getstate__(self) -> str:
+        return str(self._backend.to_str())
+
+    def __setstate__(self, state: str) -> None:
+        from tokenizers import Tokenizer
+
+        self._backend = Tokenizer.from_str(state)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        # A text that holds <|im_end|> is those characters; this does not survive serialization.
+        self._backend.encode_special_tokens = True
+
+
+class TokenCounter:
+    """Counts the tokens of texts; can be sent to other processes."""
+
+    def __init__(self, encode: Encode) -> None:
+        self._encode = encode
+
+    def __call__(self, texts: Sequence[str]) -> list[int]:
+        return [len(ids) for ids in self._encode(list(texts))]
+
+
+def load_tokenizer(model_path: str) -> Any:
+    """The transformers tokenizer in a model's folder."""
     from transformers import AutoTokenizer
 
-    tokenizer: TextTokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True)
-    return tokenizer
+    return AutoTokenizer.from_pretrained(model_path, local_files_only=True)
 
 
-def tokenize_documents(
-    documents: Sequence[tuple[str, list[Segment]]], tokenizer: TextTokenizer
-) -> list[TokenizedDocument]:
-    """Tokenize (doc_id, segments) pairs in one batch; bos and eos are added where the tokenizer has them."""
-    flat = [segment for _, segments in documents for segment in segments]
-    encoded = (
-        tokenizer([s.text for s in flat], add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        if flat
-        else []
+def token_counter(model_path: str) -> TokenCounter:
+    """A counter of a model's tokens, those that it adds around a text left out."""
+    return TokenCounter(_encoder(load_tokenizer(model_path)))
+
+
+def text_tokenizer(model_path: str, spec: MixtureSpec, save_to: Path | None = None) -> TextTokenizer:
+    """The tokenizer of a mixture; with special delimiters it is saved with them, to go with the trained model."""
+    tokenizer = load_tokenizer(model_path)
+    special_ids = {}
+    if spec.special_tokens:
+        tokenizer.add_tokens(spec.special_tokens, special_tokens=True)
+        special_ids = {token: tokenizer.convert_tokens_to_ids(token) for token in spec.special_tokens}
+        if save_to is not None:
+            tokenizer.save_pretrained(save_to)
+    start_id = {"bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id, "none": None}[spec.document_start]
+    return TextTokenizer(_encoder(tokenizer), start_id, tokenizer.eos_token_id, special_ids)
+
+
+def tokenize_documents(documents: Sequence[Sequence[Segment]], tokenizer: TextTokenizer) -> TokenizedDocuments:
+    """Tokenize laid out documents in one batch."""
+    special, ordinary = tokenizer.special_ids, list[str]()
+    for document in documents:
+        ordinary += [s.text for s in document if s.kind != DELIMITER or s.text not in special]
+    encoded = iter(tokenizer.encode(ordinary) if ordinary else [])
+    start = [] if tokenizer.start_id is None else [tokenizer.start_id]
+    end = [] if tokenizer.end_id is None else [tokenizer.end_id]
+    pieces: list[list[int]] = []
+    kinds, lengths = list[int](), list[int]()
+    ends, run_ends = list[int](), list[int]()
+    num_tokens = 0
+    for document in documents:
+        runs = [(BOS_EOS, start)]
+        for segment in document:
+            is_special = segment.kind == DELIMITER and segment.text in special
+            runs.append((segment.kind, [special[segment.text]] if is_special else next(encoded)))
+        runs.append((BOS_EOS, end))
+        for kind, ids in runs:
+            if ids:
+                pieces.append(ids)
+                kinds.append(kind)
+                lengths.append(len(ids))
+                num_tokens += len(ids)
+        ends.append(num_tokens)
+        run_ends.append(len(kinds))
+    return TokenizedDocuments(
+        np.fromiter(chain.from_iterable(pieces), np.int32, num_tokens),
+        np.array(ends, np.int64),
+        np.array(kinds, np.int8),
+        np.array(lengths, np.int32),
+        np.array(run_ends, np.int64),
     )
-    tokens = iter(zip(flat, encoded, strict=True))
-    bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    result = []
-    for doc_id, segments in documents:
-        ids, kinds = list(bos), [BOS_EOS] * len(bos)
-        for _ in segments:
-            segment, segment_ids = next(tokens)
-            ids += segment_ids
-            kinds += [segment.kind] * len(segment_ids)
-        ids += eos
-        kinds += [BOS_EOS] * len(eos)
-        result.append(TokenizedDocument(doc_id, np.array(ids, np.int32), np.array(kinds, np.int8)))
-    return result
+
+
+def _encoder(tokenizer: Any) -> BackendEncoder:
+    # A copy: the encoder's settings are not those of whoever else holds this tokenizer.
+    backend = tokenizer.backend_tokenizer
+    return BackendEncoder(type(backend).from_str(backend.to_str()))

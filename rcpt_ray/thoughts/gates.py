@@ -8,14 +8,13 @@ from typing import Any
 
 import regex
 
+from rcpt_ray.corpus.language import UNKNOWN, language_of, other_language
 from rcpt_ray.thoughts.select_spec import SelectSpec
 
 # The two marks that make a vowel long belong to no script, but stand in Katakana.
 _ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}ーｰ]"
 _WORD = regex.compile(rf"(?V1){_ALONE}|[[\p{{L}}\p{{M}}\p{{N}}]--{_ALONE}]+")
-_LETTER = regex.compile(r"\p{L}")
 _LOOP_WORDS, _COPY_WORDS, _PROMPT_WORDS = 8, 8, 5
-_ENOUGH_LETTERS = 80
 
 
 def words_of(text: str) -> list[str]:
@@ -40,15 +39,6 @@ def shared_share(words: Sequence[str], others: Sequence[str], num_words: int) ->
     return sum(sequence in known for sequence in sequences) / len(sequences) if sequences else 0.0
 
 
-def language_of(text: str) -> str | None:
-    """The language's ISO 639-1 code; None where the text has too few letters to tell (py3langid's model)."""
-    if len(_LETTER.findall(text, endpos=4 * _ENOUGH_LETTERS)) < _ENOUGH_LETTERS:
-        return None
-    import py3langid
-
-    return str(py3langid.classify(text)[0])
-
-
 def gate_that_refuses(row: dict[str, Any], spec: SelectSpec, prompt_words: Sequence[str]) -> str | None:
     """The name of the first gate that a generated row does not pass, None if it passes all."""
     if row["num_thought_tokens"] < spec.min_thought_tokens:
@@ -70,8 +60,8 @@ def gate_that_refuses(row: dict[str, Any], spec: SelectSpec, prompt_words: Seque
     if spec.max_prompt_share is not None and shared_share(words, prompt_words, _PROMPT_WORDS) > spec.max_prompt_share:
         return "prompt_leak"
     if spec.same_language:
-        of_text, of_thought = language_of(row["text"]), language_of(row["thought"])
-        if of_text and of_thought and of_text != of_thought:
+        of_text, _ = language_of(row["text"])
+        if of_text != UNKNOWN and other_language(row["thought"], [of_text]):
             return "wrong_language"
     return None
 

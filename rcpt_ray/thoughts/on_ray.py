@@ -9,11 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rcpt_ray.pool_on_ray import run_on_pool
 from rcpt_ray.thoughts.engine import Engine, EngineCannotStart
 from rcpt_ray.thoughts.generate import Generation
 from rcpt_ray.thoughts.meter import Meter
 from rcpt_ray.thoughts.parts import Receipt
-from rcpt_ray.thoughts.pool_on_ray import run_on_pool
 from rcpt_ray.thoughts.work import EngineWork, Shard
 
 

@@ -134,6 +134,11 @@ def read_receipts(folder: Path, generation_key: str | None = None) -> dict[str, 
     return {shard: receipt for shard, receipt in found if receipt is not None}
 
 
+def parts_by_shard(folder: Path) -> dict[str, Path]:
+    """The part of each shard, by the shard's digest; of generated rows or of what was made of them part by part."""
+    return {part.name.split("-")[1]: part for part in folder.glob("part-*.parquet")}
+
+
 def adopt_parts(folder: Path, shards: Iterable[str], generation_key: str) -> dict[str, Receipt]:
     """Receipts that `folder` has for these shards, after taking over finished parts from the folders beside it.
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rcpt_ray.pool_on_ray import run_on_pool
 from rcpt_ray.thoughts.engine import EngineCannotStart
-from rcpt_ray.thoughts.pool_on_ray import run_on_pool
 from rcpt_ray.thoughts.scores import Scoring, score_part
 
 

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rcpt_ray.artifacts import Counts, Outcome, remove_parts, write_table
+from rcpt_ray.corpus.decontaminate import EvaluationIndex
+from rcpt_ray.corpus.ngrams import hash_words
 from rcpt_ray.records import THOUGHT
 from rcpt_ray.thoughts.gates import gate_that_refuses
 from rcpt_ray.thoughts.select_spec import SelectSpec
@@ -23,6 +25,7 @@ Score = Mapping[str, float | None]
 """gain_bits, critic."""
 Scores = Mapping[tuple[str, int], Score]
 """(doc_id, sample_index) -> score."""
+_MOST_SHOWN = 100
 _NO_SCORE: Score = {}
 _NO_SCORES: Scores = {}
 
@@ -30,13 +33,23 @@ _NO_SCORES: Scores = {}
 class Selection:
     """Decides what becomes of generated rows."""
 
-    def __init__(self, spec: SelectSpec, ends: TokenEnds, prompt_words: Sequence[str] = ()) -> None:
-        self._spec, self._ends, self._prompt_words = spec, ends, prompt_words
+    def __init__(
+        self,
+        spec: SelectSpec,
+        ends: TokenEnds,
+        prompt_words: Sequence[str] = (),
+        index: EvaluationIndex | None = None,
+    ) -> None:
+        self._spec, self._ends, self._prompt_words, self._index = spec, ends, prompt_words, index
+        self.num_contaminated: Counter[str] = Counter()
+        """Thoughts that hold a question, by evaluation set."""
+        self.contaminated: list[dict[str, str]] = []
+        """The first of them: document, question, the words in common."""
 
     def rows(self, rows: Iterable[Row], scores: Scores = _NO_SCORES) -> list[Row]:
         """The same rows with their final text and status; at most one ok for each document."""
         scored = [(row, scores.get((row["doc_id"], row["sample_index"]), _NO_SCORE)) for row in rows]
-        judged = [self._judged(row, score) for row, score in scored]
+        judged = self._decontaminated([self._judged(row, score) for row, score in scored])
         best: dict[str, tuple[float, int]] = {}
         for place, (row, reason) in enumerate(judged):
             if reason is None:
@@ -61,6 +74,20 @@ class Selection:
             row |= {"thought": cut.text, "num_thought_tokens": cut.num_tokens, "thought_logprob": None}
         empty = None if row["thought"] else "empty_thought"
         return row, gate_that_refuses(row, spec, self._prompt_words) or self._refused_by_score(score) or empty
+
+    def _decontaminated(self, judged: list[tuple[Row, str | None]]) -> list[tuple[Row, str | None]]:
+        """The same, those that hold a question of the evaluation refused."""
+        if self._index is None:
+            return judged
+        hits = iter(self._index.hits(hash_words([row["thought"] for row, reason in judged if reason is None])))
+        kept = [(row, reason, next(hits) if reason is None else None) for row, reason in judged]
+        for row, _, hit in kept:
+            if hit is not None:
+                self.num_contaminated[hit.set_name] += 1
+                if len(self.contaminated) < _MOST_SHOWN:
+                    question = f"{hit.set_name}/{hit.item_id}"
+                    self.contaminated.append({"doc_id": row["doc_id"], "question": question, "words": hit.ngram})
+        return [(row, "contaminated" if hit is not None else reason) for row, reason, hit in kept]
 
     def _refused_by_score(self, score: Score) -> str | None:
         spec, gain, critic = self._spec, score.get("gain_bits"), score.get("critic")
@@ -111,7 +138,11 @@ def select(parts: Iterable[Path], selection: Selection, folder: Path, scores_fol
     return Outcome(
         counts=Counts.of("doc_id with sample_index", num_ok, counts),
         tokens=dict(tokens),
-        details={"sources": {source: dict(own) for source, own in sorted(sources.items())}},
+        details={
+            "sources": {source: dict(own) for source, own in sorted(sources.items())},
+            "num_contaminated": dict(sorted(selection.num_contaminated.items())),
+            "contaminated": selection.contaminated,
+        },
     )
 
 

@@ -20,6 +20,7 @@ from rcpt_ray.hardware import fast_number_format
 from rcpt_ray.records import SEGMENT_KINDS, TEXT, THOUGHT_KIND
 from rcpt_ray.training.checkpoint import load_checkpoint, save_checkpoint
 from rcpt_ray.training.feed import Batch, PackedFeed
+from rcpt_ray.training.new_tokens import add_rows, new_token_ids, trainable_rows
 from rcpt_ray.training.plan import TrainingPlan, deepspeed_config, learning_rate, rows_of_rank
 from rcpt_ray.training.spec import TrainingSpec
 
@@ -35,6 +36,10 @@ class TrainingJob:
     model_path: str
     mixture_parts: list[Path]
     folder: Path
+    tokenizer_path: str
+    """The model's own tokenizer, or the mixture's where that added tokens."""
+    special_tokens: tuple[str, ...] = ()
+    """Tokens that the mixture may have added to the vocabulary."""
 
 
 def train(job: TrainingJob, rank: int) -> None:
@@ -91,6 +96,11 @@ def _load(job: TrainingJob, precision: str) -> tuple[Any, Any]:
         attn_implementation="eager" if precision == "bf16" and not on_gpu else "sdpa",
     )
     model.config.use_cache = False
+    tokenizer = AutoTokenizer.from_pretrained(job.tokenizer_path, local_files_only=True)
+    base_tokenizer = AutoTokenizer.from_pretrained(job.model_path, local_files_only=True)
+    new_tokens = new_token_ids(base_tokenizer, tokenizer, job.special_tokens)
+    if new_tokens:
+        add_rows(model, new_tokens)
     if job.spec.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if job.spec.adapter is not None:
@@ -103,9 +113,10 @@ def _load(job: TrainingJob, precision: str) -> tuple[Any, Any]:
             lora_dropout=adapter.dropout,
             target_modules=adapter.target_modules,
             task_type="CAUSAL_LM",
+            trainable_token_indices=trainable_rows(model, new_tokens) if new_tokens else None,
         )
         model = get_peft_model(model, config)
-    return model, AutoTokenizer.from_pretrained(job.model_path, local_files_only=True)
+    return model, tokenizer
 
 
 def _step(engine: Any, optimizer: Any, feed: PackedFeed, job: TrainingJob, step: int, rank: int) -> dict[str, float]:

@@ -21,12 +21,15 @@ from rcpt_ray.training.spec import TrainingSpec
 
 
 def training_job(
-    spec: TrainingSpec, seed: int, mixture: Manifest, parts: list[Path], model_path: Path, folder: Path
+    spec: TrainingSpec, seed: int, mixture: Manifest, mixture_folder: Path, model_path: Path, folder: Path
 ) -> TrainingJob:
     """The job of training on a finished mixture."""
     plan = make_plan(spec, int(mixture.details["num_rows"]), int(mixture.details["row_tokens"]), seed)
     num_tokens = mixture.tokens["all"] * plan.num_epochs
-    return TrainingJob(spec, plan, num_tokens, str(model_path), parts, folder)
+    special_tokens = tuple(mixture.details["special_tokens"])
+    tokenizer_path = mixture_folder / "tokenizer" if special_tokens else model_path
+    parts = sorted(mixture_folder.glob("part-*.parquet"))
+    return TrainingJob(spec, plan, num_tokens, str(model_path), parts, folder, str(tokenizer_path), special_tokens)
 
 
 def make_trainings(jobs: Sequence[TrainingJob], bar: Bar) -> list[Outcome]:

@@ -1,0 +1,167 @@
+"""Documents of a few shards as tokens: each component's candidates, in a file that windows are later read from.
+
+    tokens-<group>.arrow   rows (TOKENS), sorted by `order`
+
+`draw` orders the candidates of a component among themselves and decides which are drawn (blend.py); `order` is their
+place in the training (window.py). Both are hashes, so they do not depend on shards or workers. Price: the tokens of one
+group of shards in memory.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rcpt_ray.artifacts import write_atomic
+from rcpt_ray.mixture.layout import Segment, delimiters_of, lay_out
+from rcpt_ray.mixture.spec import Layout, MixtureSpec
+from rcpt_ray.mixture.tokenize import TextTokenizer, TokenizedDocuments, tokenize_documents
+
+TOKENS = pa.schema(
+    [
+        ("component", pa.string()),
+        ("doc_id", pa.string()),
+        ("draw", pa.uint64()),
+        ("order", pa.uint64()),
+        ("num_tokens", pa.int32()),
+        ("ids", pa.list_(pa.int32())),
+        ("run_kinds", pa.list_(pa.int8())),
+        ("run_lengths", pa.list_(pa.int32())),
+    ]
+)
+"""A tokenized candidate; its kinds are runs of tokens of one kind."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """Documents of a source in one form."""
+
+    name: str
+    source: str
+    needs: str | None
+    """thought or paraphrase: a document without one takes no part; None takes all."""
+    layout: Layout
+
+    @property
+    def writes(self) -> str | None:
+        """What is laid out with the text: thought, paraphrase or nothing."""
+        if self.layout == "text_only":
+            return None
+        return "paraphrase" if self.layout == "paraphrase" else "thought"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Shards that are tokenized together, each with the parts of thoughts and paraphrases about it."""
+
+    number: int
+    shards: tuple[str, ...]
+    written: Mapping[str, tuple[str | None, ...]]
+    """thought, paraphrase -> a part for each shard, None where there is none."""
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """What became of a group: its file, and the documents of each component."""
+
+    file: str
+    num_candidates: dict[str, int]
+    num_without: dict[str, int]
+    """Documents left out for want of a thought or paraphrase."""
+
+
+def component_of(name: str, spec: MixtureSpec) -> Component:
+    """The component of a name `source/kind`."""
+    source, _, kind = name.rpartition("/")
+    with_thought = "thought" if spec.documents == "with_thought" else None
+    match kind:
+        case "raw":
+            return Component(name, source, with_thought, "text_only")
+        case "replay":
+            return Component(name, source, None, "text_only")
+        case "paraphrase":
+            return Component(name, source, "paraphrase", "paraphrase")
+        case _:
+            return Component(name, source, "thought", spec.layout)
+
+
+def tokenize_group(
+    group: Group,
+    components: Sequence[Component],
+    spec: MixtureSpec,
+    seed: int,
+    tokenizer: TextTokenizer,
+    folder: Path,
+) -> Tokenized:
+    """Write the candidates of a group's shards into `folder`."""
+    opening, closing = delimiters_of(spec)
+    laid_out: list[list[Segment]] = []
+    rows: list[tuple[str, str, int, int]] = []
+    num_without: Counter[str] = Counter()
+    for document, written in _documents(group):
+        for component in components:
+            if component.source != document["source"]:
+                continue
+            if component.needs is not None and component.needs not in written:
+                num_without[component.name] += 1
+                continue
+            doc_id = document["doc_id"]
+            hashes = _hash("draw", seed, component.source, doc_id), _hash("order", seed, component.name, doc_id)
+            rows.append((component.name, doc_id, *hashes))
+            text = written.get(component.writes) if component.writes else None
+            laid_out.append(lay_out(_segments(document), text, component.layout, opening, closing))
+    table = _table(rows, tokenize_documents(laid_out, tokenizer))
+    file = folder / f"tokens-{group.number:06d}.arrow"
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, TOKENS) as writer:
+        writer.write_table(table)
+    write_atomic(file, bytes(sink.getvalue()))
+    return Tokenized(file.name, dict(Counter(row[0] for row in rows)), dict(num_without))
+
+
+def _documents(group: Group) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+    """Documents with what was written about them."""
+    for place, shard in enumerate(group.shards):
+        written: dict[str, dict[str, str]] = {}
+        for kind, parts in group.written.items():
+            if (part := parts[place]) is not None:
+                table = pq.read_table(part, columns=["doc_id", "thought"], filters=[("status", "==", "ok")])
+                for doc_id, text in zip(table["doc_id"].to_pylist(), table["thought"].to_pylist(), strict=True):
+                    written.setdefault(doc_id, {})[kind] = text
+        for document in pq.read_table(shard, columns=["doc_id", "source", "text", "segment_ends"]).to_pylist():
+            yield document, written.get(document["doc_id"], {})
+
+
+def _segments(document: dict[str, Any]) -> list[str]:
+    ends = document["segment_ends"] or [len(document["text"])]
+    return [document["text"][start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _hash(*names: object) -> int:
+    content = "\x1f".join(map(str, names)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
+
+
+def _table(rows: Sequence[tuple[str, str, int, int]], documents: TokenizedDocuments) -> pa.Table:
+    def lists(values: Any, ends: Any) -> pa.ListArray:
+        return pa.ListArray.from_arrays(pa.array(np.append(0, ends), pa.int32()), pa.array(values))
+
+    names, doc_ids, draws, orders = zip(*rows, strict=True) if rows else ((), (), (), ())
+    columns = [
+        pa.array(names, pa.string()),
+        pa.array(doc_ids, pa.string()),
+        pa.array(draws, pa.uint64()),
+        pa.array(orders, pa.uint64()),
+        pa.array(np.diff(documents.ends_D, prepend=0), pa.int32()),
+        lists(documents.ids_N, documents.ends_D),
+        lists(documents.run_kinds_R, documents.run_ends_D),
+        lists(documents.run_lengths_R, documents.run_ends_D),
+    ]
+    table = pa.table(columns, schema=TOKENS)
+    return table.take(pa.array(np.argsort(np.array(orders, np.uint64), kind="stable")))

@@ -1,0 +1,112 @@
+"""Actors on Ray Data: items go in, rows come back.
+
+A pool of engines is asked for whole at the start, so that machines come up together, and shrinks to `min_engines` as
+items run out; each engine works on several items at once, which hides the tail of one. Workers take one item at a time.
+An actor that dies is started again by Ray and gets its items again.
+"""
+
+import gc
+import os
+import pickle
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import ray
+
+from rcpt_ray.errors import UserError
+from rcpt_ray.thoughts.spec import PoolSpec
+
+_EXECUTOR_ENDS_S = 30.0
+
+
+def run_on_pool(
+    items: Sequence[dict[str, Any]],
+    actor: type,
+    arguments: dict[str, Any],
+    pool: PoolSpec,
+    on_row: Callable[[dict[str, Any]], None],
+) -> None:
+    """Give each item to an actor made with `arguments`; `on_row` hears of each row as it comes.
+
+    An actor's row has a column `failure`, empty unless the job cannot go on: an exception would lose its type and its
+    message's place on its way through Ray Data.
+
+    Raises:
+        UserError: with the first failure's words.
+    """
+    num_actors = min(pool.max_engines, len(items))
+    dataset = ray.data.from_items(list(items), override_num_blocks=len(items)).map_batches(
+        actor,
+        fn_constructor_kwargs=arguments,
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(
+            min_size=min(pool.min_engines, num_actors),
+            max_size=num_actors,
+            initial_size=num_actors,
+            max_tasks_in_flight_per_actor=2 * pool.shards_in_flight,
+            max_concurrent_calls_per_actor=pool.shards_in_flight,
+        ),
+        num_cpus=pool.cpus_per_engine,
+        num_gpus=pool.gpus_per_engine or None,
+    )
+    for row in _rows(dataset):
+        on_row(row)
+
+
+def run_on_workers(work: Callable[[Any], Any], items: Sequence[Any], num_workers: int | None) -> Iterator[Any]:
+    """The result of `work` for each item as it comes, by so many workers of one CPU, None for one on each CPU.
+
+    Raises:
+        UserError: the first that `work` raised.
+    """
+    num_cpus = int(ray.cluster_resources().get("CPU", 1))
+    num_actors = min(num_workers or num_cpus, len(items))
+    dataset = ray.data.from_items(
+        [{"item": pickle.dumps(item)} for item in items], override_num_blocks=len(items)
+    ).map_batches(
+        _Worker,
+        fn_constructor_kwargs={"work": work},
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(
+            min_size=1, max_size=num_actors, initial_size=min(num_actors, num_cpus), max_tasks_in_flight_per_actor=2
+        ),
+        num_cpus=1,
+    )
+    for row in _rows(dataset):
+        yield pickle.loads(row["result"])
+
+
+class _Worker:
+    """One process that does items."""
+
+    def __init__(self, work: Callable[[Any], Any]) -> None:
+        # One CPU is what it asked for; native code would take all there are.
+        os.environ.setdefault("RAYON_NUM_THREADS", "1")
+        self._work = work
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {"result": [pickle.dumps(self._work(pickle.loads(batch["item"][0])))], "failure": [""]}
+        except UserError as error:
+            return {"result": [b""], "failure": [str(error)]}
+
+
+def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
+    rows = iter(dataset.iter_rows())
+    try:
+        for row in rows:
+            if row["failure"]:
+                raise UserError(row["failure"])
+            yield row
+    finally:
+        del rows
+        _wait_for_executor()
+
+
+def _wait_for_executor() -> None:
+    """Wait until Ray Data's threads have ended: one that still runs when Ray is shut down ends the whole process."""
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name.startswith("StreamingExecutor"):
+            thread.join(_EXECUTOR_ENDS_S)
