@@ -19,7 +19,7 @@ from rcpt_ray.corpus.evaluation_texts import read_evaluation_texts
 from rcpt_ray.corpus.prepare import prepare
 from rcpt_ray.corpus.spec import HELDOUT_PARTS, REPLAY_PARTS, TRAIN_PARTS, CorpusSpec, DecontaminationSpec
 from rcpt_ray.errors import UserError
-from rcpt_ray.spread import Spread, here
+from rcpt_ray.spread import here
 
 Row = dict[str, Any]
 WORDS = [f"{first}{second}{third}" for first in "bdfgklmnprst" for second in "aeiou" for third in "nrlstm"]
@@ -242,20 +242,3 @@ def test_killed_making_goes_on_with_the_pieces_that_are_left(
     assert not read.keys() & done.keys() and len(read) > 3
     assert again.counts == whole.counts
     assert parts_of(tmp_path / "killed") == parts_of(tmp_path / "whole")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("num_workers", [2, 4])
-def test_parts_are_the_same_bytes_on_any_number_of_workers(
-    tmp_path: Path, small_pieces: None, num_workers: int
-) -> None:
-    from rcpt_ray import cluster
-    from rcpt_ray.recipe import ClusterSpec
-
-    file = write_rows(tmp_path / "web.jsonl", mixed_texts())
-    spec = spec_of(file, shard_documents=16, heldout_share=0.1)
-    prepare_into(tmp_path / "here", spec)
-    with cluster.session():
-        spread = Spread(num_workers, lambda: cluster.connect(ClusterSpec(num_cpus=num_workers)))
-        prepare_into(tmp_path / "there", spec, spread=spread)
-    assert parts_of(tmp_path / "here") == parts_of(tmp_path / "there")

@@ -12,7 +12,8 @@ from rcpt_ray.records import SCORE
 from rcpt_ray.report.inputs import ReportInputs
 from rcpt_ray.report.page import gather
 from rcpt_ray.report.statistics import measure_arms
-from rcpt_ray.report.tables import Table, arms_table, make_tables
+from rcpt_ray.report.table import Table
+from rcpt_ray.report.tables import arms_table, make_tables
 from rcpt_ray.report.write import write_report
 
 

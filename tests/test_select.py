@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from thoughts_fixtures import Row, keys, outcomes, thought, write_thoughts
 
 from rcpt_ray.artifacts import Outcome
+from rcpt_ray.corpus.decontaminate import EvaluationIndex
+from rcpt_ray.corpus.evaluation_texts import read_evaluation_texts
+from rcpt_ray.corpus.spec import DecontaminationSpec
 from rcpt_ray.records import THOUGHT
 from rcpt_ray.thoughts.gates import words_of
 from rcpt_ray.thoughts.select import Scores, Selection, select
@@ -259,3 +262,30 @@ def test_selecting_again_leaves_nothing_of_the_time_before(tmp_path: Path) -> No
     select_into(tmp_path / "out", parts)
     select_into(tmp_path / "out", parts[:1])
     assert [part.name for part in (tmp_path / "out").iterdir()] == ["part-0.parquet"]
+
+
+QUESTION = "How long does a stone need to fall to the ground from a height of ten metres?"
+
+
+def index_of_question() -> EvaluationIndex:
+    return EvaluationIndex.build(
+        read_evaluation_texts("quiz", [{"id": "q7", "question": QUESTION}]), DecontaminationSpec()
+    )
+
+
+def test_thought_that_holds_a_question_of_the_evaluation_is_refused_and_reported(tmp_path: Path) -> None:
+    """Of two samples the one without it is used; what was found stands in the manifest's details."""
+    asked = says(f"So I ask myself: {QUESTION.lower()} A second and a half.", sample_index=0, doc_id="a")
+    free = says(
+        "Here I only think about stones and heights and how fast they may be at the end.", sample_index=1, doc_id="a"
+    )
+    part = write_thoughts(tmp_path / "in", "part-0.parquet", [asked, free])
+    selection = Selection(SelectSpec(), words_as_tokens, index=index_of_question())
+    (tmp_path / "out").mkdir()
+    outcome = select([part], selection, tmp_path / "out")
+    assert [row["reason"] for row in pq.read_table(tmp_path / "out" / part.name).to_pylist()] == ["contaminated", ""]
+    assert outcome.counts.rejected == {"contaminated": 1}
+    assert outcome.details["num_contaminated"] == {"quiz": 1}
+    (found,) = outcome.details["contaminated"]
+    assert (found["doc_id"], found["question"]) == ("a", "quiz/q7")
+    assert found["words"] == "how long does a stone need to fall to the ground from a"

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from rcpt_ray.corpus.presets import preset_fields
+from rcpt_ray.corpus.reading.paths import DataPath
 from rcpt_ray.settings import NOT_IN_FINGERPRINT, PositiveInt, Settings, Share
 
 STAGE_VERSION = 3
@@ -21,7 +22,7 @@ QualityFilter = Literal["gopher_quality", "gopher_repetition", "fineweb"]
 class SourceSpec(Settings):
     """One source: files of one domain with the same columns."""
 
-    path: Annotated[str, Field(min_length=1), NOT_IN_FINGERPRINT]
+    path: DataPath
     """A file, a folder or a glob of .parquet, .jsonl, .txt, .md, .tex files, each also as .gz or .zst; local, s3://, gs://,
     `samples://` for the samples in the package, or `hf://owner/name` for a dataset of the Hugging Face hub."""
     preset: Annotated[Preset | None, NOT_IN_FINGERPRINT] = None
@@ -80,7 +81,7 @@ class DecontaminationSpec(Settings):
     """Words in an n-gram, as in Brown et al., arXiv 2005.14165, appendix C; shorter questions are looked for whole."""
     min_words: PositiveInt = 8
     """Questions with fewer words are not looked for: they would be found everywhere."""
-    more_paths: Annotated[list[str], NOT_IN_FINGERPRINT] = Field(default_factory=list)
+    more_paths: Annotated[list[DataPath], NOT_IN_FINGERPRINT] = Field(default_factory=list)
     """Files of questions or texts beside the recipe's evaluation sets, in any form that a source may have."""
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from rcpt_ray.corpus.reading.paths import DataPath
 from rcpt_ray.settings import NOT_IN_FINGERPRINT, PositiveInt, Settings
 
 STAGE_VERSION = 1
@@ -12,9 +13,9 @@ STAGE_VERSION = 1
 class TaskSpec(Settings):
     """Four-choice questions in MMLU's columns: question, choices, answer, subject; domain and difficulty if known."""
 
-    path: Annotated[str, Field(min_length=1), NOT_IN_FINGERPRINT]
+    path: DataPath
     """A .parquet or .jsonl file of questions; `samples://` is the folder of samples in the package."""
-    examples_path: Annotated[str | None, NOT_IN_FINGERPRINT] = None
+    examples_path: Annotated[DataPath | None, NOT_IN_FINGERPRINT] = None
     """The same for few-shot examples."""
     num_fewshot: int = Field(default=0, ge=0, le=5)
     """Examples shown before each question, taken from the question's own domain (else subject)."""

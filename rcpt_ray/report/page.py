@@ -18,7 +18,8 @@ from markupsafe import Markup
 from rcpt_ray.report.inputs import ReportInputs
 from rcpt_ray.report.plots import Plot, make_plots
 from rcpt_ray.report.statistics import CHANCE, ArmFigures
-from rcpt_ray.report.tables import NOTHING, Table, make_tables
+from rcpt_ray.report.table import Table
+from rcpt_ray.report.tables import NOTHING, make_tables
 
 _NUMERIC: Final = re.compile(r"([+−]?\d[\d,]*(\.\d+)?%?( [(±].*)?|baseline)")
 

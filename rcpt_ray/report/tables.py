@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rcpt_ray.artifacts import Manifest
+from rcpt_ray.report.corpus_table import corpus_table
 from rcpt_ray.report.inputs import ReportInputs
 from rcpt_ray.report.statistics import (
     INSIDE_THE_NOISE,
@@ -21,20 +22,11 @@ from rcpt_ray.report.statistics import (
     group_items,
     read_items,
 )
+from rcpt_ray.report.table import Table
 
 NOTHING: Final = "–"
 
 _DIFFICULTIES: Final = ("easy", "medium", "hard", "very_hard")
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of text cells; the first cell of a row names it."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +43,7 @@ def make_tables(inputs: ReportInputs, figures: Sequence[ArmFigures]) -> list[Tab
         arms_table(inputs, figures),
         group_table(inputs, "difficulty", lambda item: item.difficulty),
         group_table(inputs, "domain", lambda item: item.domain),
+        corpus_table(inputs),
         mixtures_table(inputs),
         stages_table(inputs),
         rejections_table(inputs),

@@ -16,7 +16,7 @@ from rcpt_ray.artifacts import Counts, Outcome, write_atomic
 from rcpt_ray.report.inputs import ReportInputs
 from rcpt_ray.report.page import Content, gather, render_page
 from rcpt_ray.report.statistics import ArmFigures, Estimate, measure_arms
-from rcpt_ray.report.tables import Table
+from rcpt_ray.report.table import Table
 
 
 def write_report(inputs: ReportInputs, folder: Path) -> Outcome:

@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.fs as pa_fs
 
 from rcpt_ray.cache import remembered_sha256
-from rcpt_ray.corpus.reading.object_store import file_system, first_words, holds_secret, scheme_of
+from rcpt_ray.corpus.reading.object_store import file_system, first_words
+from rcpt_ray.corpus.reading.paths import holds_secret, scheme_of
 from rcpt_ray.errors import UserError
 
 TABLES = (".parquet", ".arrow", ".jsonl", ".ndjson")

@@ -9,7 +9,8 @@ import re
 from typing import Any
 
 from rcpt_ray.corpus.reading.files import ENDINGS, SourceFile, format_of
-from rcpt_ray.corpus.reading.object_store import first_words, holds_secret
+from rcpt_ray.corpus.reading.object_store import first_words
+from rcpt_ray.corpus.reading.paths import holds_secret
 from rcpt_ray.corpus.spec import SourceSpec
 from rcpt_ray.errors import UserError
 

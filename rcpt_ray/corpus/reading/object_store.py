@@ -13,20 +13,11 @@ from functools import cache
 import pyarrow as pa
 import pyarrow.fs as pa_fs
 
+from rcpt_ray.corpus.reading.paths import scheme_of
+
 SCHEMES = ("s3", "gs", "hf")
 _CONNECT_S = 5.0
 _ANSWER_S = 30.0
-
-
-def scheme_of(path: str) -> str | None:
-    """The scheme of a path such as s3://bucket/key; None for a path of this machine."""
-    matched = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", path)
-    return matched[1] if matched else None
-
-
-def holds_secret(path: str) -> bool:
-    """Whether a user, a password or a key stands in a path."""
-    return bool(re.match(r"[^/]+://[^/]*@", path) or re.search(r"(access|secret)_key=|password=|token=", path))
 
 
 def file_system(path: str) -> tuple[pa_fs.FileSystem, str]:

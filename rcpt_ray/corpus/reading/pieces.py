@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from rcpt_ray.corpus.reading.files import SourceFile, format_of, list_files
 from rcpt_ray.corpus.reading.formats import count_rows
-from rcpt_ray.corpus.reading.object_store import first_words, is_store_error, scheme_of
+from rcpt_ray.corpus.reading.object_store import first_words, is_store_error
+from rcpt_ray.corpus.reading.paths import scheme_of
 from rcpt_ray.corpus.reading.stretch import Stretch
 from rcpt_ray.corpus.spec import SourceSpec
 from rcpt_ray.errors import UserError
