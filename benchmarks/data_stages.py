@@ -52,7 +52,18 @@ def main(corpus: Path, num_documents: int, model: str, out: Path) -> None:
 
 
 def report(stage: str, watch: "Watch", **figures: Any) -> None:
-    print(json.dumps({"stage": stage, "seconds": watch.seconds, "mib": watch.mib, "all_mib": watch.all_mib} | figures))
+    print(
+        json.dumps(
+            {
+                "stage": stage,
+                "seconds": watch.seconds,
+                "before_mib": watch.before_mib,
+                "mib": watch.mib,
+                "all_mib": watch.all_mib,
+            }
+            | figures
+        )
+    )
 
 
 class Watch:
@@ -60,6 +71,7 @@ class Watch:
 
     def __enter__(self) -> "Watch":
         self.mib, self.all_mib, self._ended = 0.0, 0.0, threading.Event()
+        self.before_mib = psutil.Process().memory_info().rss / 2**20
         self._started = time.perf_counter()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()

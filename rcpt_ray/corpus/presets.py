@@ -36,6 +36,7 @@ def preset_fields(preset: str) -> dict[str, Any]:
                 "id_column": "id",
                 "markup": "plain",
                 "furniture": ["court", "page"],
+                "quality": ["gopher_quality", "gopher_repetition"],
             }
         case _:
             return {}

@@ -50,6 +50,8 @@ class SourceSpec(Settings):
     furniture: list[Furniture] = Field(default_factory=list)
     """What surrounds the text and is cut away: court (captions, counsel, docket numbers before an opinion), page (page
     numbers, running heads, lines broken in the middle of a sentence)."""
+    quality: list[QualityFilter] | None = None
+    """Quality filters of this source; null takes corpus.quality."""
     max_documents: PositiveInt | None = None
     """Only the first so many rows of the source; null takes all."""
 

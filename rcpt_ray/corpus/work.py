@@ -115,7 +115,10 @@ class Judge:
     def __init__(self, preparation: Preparation) -> None:
         spec = self._spec = preparation.spec
         self._index, self._count_tokens = preparation.index, preparation.count_tokens
-        self._quality = QualityFilters(spec.quality) if spec.quality else None
+        self._quality = {
+            name: QualityFilters(spec.quality if source.quality is None else source.quality)
+            for name, source in spec.sources.items()
+        }
         self.signer = Signer(spec.near_duplicates) if spec.near_duplicates else None
 
     def rows(self, raws: Sequence[RawRow], source: str) -> tuple[list[dict[str, Any]], HashedWords]:
@@ -123,7 +126,7 @@ class Judge:
         rows = [row for raw in raws for row in self._documents(raw, source)]
         for row in rows:
             if row["reason"] is None:
-                row["reason"], row["detail"] = self._refused(row)
+                row["reason"], row["detail"] = self._refused(row, source)
         kept = [row for row in rows if row["reason"] is None]
         words = hash_words([row["text"] for row in kept])
         if self._index is not None:
@@ -159,16 +162,14 @@ class Judge:
             text, ends = _joined(texts)
             yield row | {"text": text, "segment_ends": ends if len(ends) > 1 else []}
 
-    def _refused(self, row: dict[str, Any]) -> tuple[str | None, str]:
+    def _refused(self, row: dict[str, Any], source: str) -> tuple[str | None, str]:
         """Why a document is left out, None if it is kept, and a detail."""
         row["num_words"] = count_words(row["text"])
         if reason := reason_to_reject(row["num_words"], self._spec):
             return reason, f"{row['num_words']} words"
         if self._spec.languages is not None and (language := other_language(row["text"], self._spec.languages)):
             return "other_language", language
-        if self._quality is not None and (reason := self._quality.reason(row["text"])):
-            return reason, ""
-        return None, ""
+        return self._quality[source].reason(row["text"]), ""
 
 
 def _joined(texts: Sequence[str]) -> tuple[str, list[int]]:
