@@ -23,6 +23,8 @@ from rcpt_ray.terminal import duration, table_console
 _BYTES_PER_TOKEN = 4.5
 _TOKENS_PER_WORD = 1.35
 _PROMPT_TOKENS = 200
+_FILLED = 0.8
+"""Share of corpus.passage_tokens that a passage has on average."""
 _CPU_OPERATIONS_PER_S = 40e9
 _GPU_OPERATIONS_PER_S = 150e12
 
@@ -101,7 +103,8 @@ def _mixture_tokens(recipe: Recipe, done: Pipeline, name: str, text_tokens: floa
     spec = recipe.arm_settings(name).mixture
     if spec.match_tokens_of:
         return _mixture_tokens(recipe, done, spec.match_tokens_of, text_tokens, thought_tokens)
-    return spec.num_tokens or (text_tokens if spec.layout == "text_only" else text_tokens + thought_tokens)
+    is_text_alone = spec.layout == "text_only"  # as document-matched controls are
+    return spec.num_tokens or (text_tokens if is_text_alone else text_tokens + thought_tokens)
 
 
 def _corpus_size(recipe: Recipe, done: Pipeline) -> tuple[float, float]:
@@ -111,9 +114,13 @@ def _corpus_size(recipe: Recipe, done: Pipeline) -> tuple[float, float]:
         return float(details["num_train"]), float(details["num_train_words"]) * _TOKENS_PER_WORD
     num_documents = num_bytes = 0.0
     for name, source in recipe.corpus.sources.items():
-        rows, size = expected_size(name, source)
-        num_documents, num_bytes = num_documents + rows, num_bytes + size
+        if source.role == "study":
+            rows, size = expected_size(name, source)
+            num_documents, num_bytes = num_documents + rows, num_bytes + size
     share = 1 - recipe.corpus.heldout_share
+    if recipe.corpus.passage_tokens is not None:
+        tokens = num_bytes / _BYTES_PER_TOKEN
+        return tokens / (_FILLED * recipe.corpus.passage_tokens) * share, tokens * share
     longest = num_documents * recipe.corpus.max_words * _TOKENS_PER_WORD
     return num_documents * share, min(num_bytes / _BYTES_PER_TOKEN, longest) * share
 
