@@ -1,6 +1,7 @@
 """Documents of a few shards as tokens: each component's candidates, in a file that windows are later read from.
 
-    tokens-<group>.arrow   rows (TOKENS), sorted by `order`
+    tokens-<group>.arrow         rows (TOKENS), sorted by `order`
+    candidates-<group>.parquet   of the same rows component, draw and num_tokens: what the driver looks at
 
 `draw` orders the candidates of a component among themselves and decides which are drawn (blend.py); `order` is their
 place in the training (window.py). Both are hashes, so they do not depend on shards or workers. Price: the tokens of one
@@ -18,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rcpt_ray.artifacts import write_atomic
+from rcpt_ray.artifacts import write_atomic, write_table
 from rcpt_ray.mixture.layout import Segment, delimiters_of, lay_out
 from rcpt_ray.mixture.spec import Layout, MixtureSpec
 from rcpt_ray.mixture.tokenize import TextTokenizer, TokenizedDocuments, tokenize_documents
@@ -60,7 +61,8 @@ class Component:
 class Group:
     """Shards that are tokenized together, each with the parts of thoughts and paraphrases about it."""
 
-    number: int
+    id: str
+    """By what its shards hold: a name for files."""
     shards: tuple[str, ...]
     written: Mapping[str, tuple[str | None, ...]]
     """thought, paraphrase -> a part for each shard, None where there is none."""
@@ -68,9 +70,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Tokenized:
-    """What became of a group: its file, and the documents of each component."""
+    """What became of a group: the documents of each component."""
 
-    file: str
+    group: str
     num_candidates: dict[str, int]
     num_without: dict[str, int]
     """Documents left out for want of a thought or paraphrase."""
@@ -117,12 +119,12 @@ def tokenize_group(
             text = written.get(component.writes) if component.writes else None
             laid_out.append(lay_out(_segments(document), text, component.layout, opening, closing))
     table = _table(rows, tokenize_documents(laid_out, tokenizer))
-    file = folder / f"tokens-{group.number:06d}.arrow"
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, TOKENS) as writer:
         writer.write_table(table)
-    write_atomic(file, bytes(sink.getvalue()))
-    return Tokenized(file.name, dict(Counter(row[0] for row in rows)), dict(num_without))
+    write_atomic(folder / f"tokens-{group.id}.arrow", bytes(sink.getvalue()))
+    write_table(folder / f"candidates-{group.id}.parquet", table.select(["component", "draw", "num_tokens"]))
+    return Tokenized(group.id, dict(Counter(row[0] for row in rows)), dict(num_without))
 
 
 def _documents(group: Group) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:

@@ -7,6 +7,7 @@ any number of workers. A killed making starts from the token files that are ther
 component: in = drawn + not drawn (or without a thought).
 """
 
+import hashlib
 import json
 import shutil
 from collections import Counter
@@ -27,7 +28,7 @@ from rcpt_ray.records import SEGMENT_KINDS
 from rcpt_ray.spread import Spread
 from rcpt_ray.terminal import Bar
 
-_SHARDS_IN_GROUP = 4
+_SHARDS_IN_GROUP = 8
 _WINDOW_TOKENS = 2**22
 _WINDOW_ROWS = 512
 
@@ -85,7 +86,6 @@ def mix(
     num_bytes = sum(file.stat().st_size for _, file in given.shards)
     tokenize = partial(_tokenize_once, components=components, spec=spec, seed=seed, tokenizer=tokenizer, folder=work)
     tokenized = list(bar.over(spread(tokenize, groups, num_bytes)))
-    files = [work / each.file for each in sorted(tokenized, key=lambda each: each.file)]
     num_without = sum((Counter(each.num_without) for each in tokenized), Counter[str]())
     num_candidates = sum((Counter(each.num_candidates) for each in tokenized), Counter[str]())
     if not num_candidates.total():
@@ -93,7 +93,7 @@ def mix(
             f"mixture: none of {num_without.total()} documents has a thought that was kept; see the reasons in the "
             "select stage, or set mixture.documents=all with mixture.layout=text_only"
         )
-    candidates = read_candidates(files)
+    candidates = read_candidates([work / f"candidates-{group.id}.parquet" for group in groups])
     if matched is None:
         blended = blend(candidates, spec.weights, num_tokens, spec.max_repeats)
     else:
@@ -103,6 +103,7 @@ def mix(
         raise UserError(f"mixture.num_tokens={num_tokens} is less than half a document; give a larger budget")
     windows = _windows(sum(blended.achieved_tokens.values()), spec)
     bar.total(len(groups) + len(windows))
+    files = [work / f"tokens-{group.id}.arrow" for group in groups]
     pack_one = partial(
         _pack, files=files, cuts=blended.cuts, spec=spec, seed=seed, padding_id=tokenizer.padding_id, folder=folder
     )
@@ -147,13 +148,14 @@ def _groups(given: MixtureInput) -> list[Group]:
             kind: tuple(str(part) if (part := parts.get(digest)) else None for digest, _ in shards)
             for kind, parts in (("thought", given.thoughts), ("paraphrase", given.paraphrases))
         }
-        groups.append(Group(number, tuple(str(file) for _, file in shards), written))
+        digest = hashlib.sha256(" ".join(digest for digest, _ in shards).encode()).hexdigest()[:16]
+        groups.append(Group(f"{number:06d}-{digest}", tuple(str(file) for _, file in shards), written))
     return groups
 
 
 def _tokenize_once(group: Group, folder: Path, **how: Any) -> Tokenized:
     """Tokenize a group, unless a killed making has."""
-    receipt = folder / f"tokens-{group.number:06d}.receipt"
+    receipt = folder / f"tokens-{group.id}.receipt"
     if receipt.exists():
         return Tokenized(**json.loads(receipt.read_text(encoding="utf-8")))
     done = tokenize_group(group, folder=folder, **how)

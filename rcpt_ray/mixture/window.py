@@ -9,13 +9,13 @@ one window. Price: files x windows slices are read.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rcpt_ray.mixture.blend import Candidates, Cut
@@ -51,15 +51,14 @@ class Packed:
 
 
 def read_candidates(files: Sequence[Path]) -> dict[str, Candidates]:
-    """The candidates of each component over all token files; reads three small columns."""
+    """The candidates of each component over all groups, from the files that hold these alone."""
     found: dict[str, list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]]] = {}
     for file in files:
-        table = _open(file).select(["component", "draw", "num_tokens"])
-        component_C = table["component"].to_numpy()
+        table = pq.read_table(file)
         draw_C, num_tokens_C = table["draw"].to_numpy(), table["num_tokens"].to_numpy().astype(np.int64)
-        for name in np.unique(component_C):
-            here_C = component_C == name
-            found.setdefault(str(name), []).append((draw_C[here_C], num_tokens_C[here_C]))
+        for name in pc.unique(table["component"]).to_pylist():
+            here_C = _is(table, name)
+            found.setdefault(name, []).append((draw_C[here_C], num_tokens_C[here_C]))
     return {
         name: Candidates(np.concatenate([draw for draw, _ in own]), np.concatenate([size for _, size in own]))
         for name, own in sorted(found.items())
@@ -116,9 +115,9 @@ def _read(window: Window, files: Sequence[Path], cuts: Mapping[str, Cut]) -> Doc
     if whole is None or not len(whole):
         return Documents([], np.empty(0, np.int32), np.empty(0, np.int8), np.zeros(1, np.int64))
     # Equal places are as good as impossible; component and id would decide.
-    names, doc_ids = whole["component"].to_numpy(), whole["doc_id"].to_numpy()
-    whole = whole.take(pa.array(np.lexsort((doc_ids.astype(str), names.astype(str), np.concatenate(places)))))
-    whole = whole.combine_chunks()
+    whole = whole.append_column("place", pa.array(np.concatenate(places)))
+    order = pc.sort_indices(whole, [(name, "ascending") for name in ("place", "component", "doc_id")])
+    whole = whole.take(order).combine_chunks()
     runs, lengths = _flat(whole["run_kinds"]), _flat(whole["run_lengths"])
     starts = np.append(0, np.cumsum(whole["num_tokens"].to_numpy().astype(np.int64)))
     return Documents(whole["doc_id"].to_pylist(), _flat(whole["ids"]), np.repeat(runs, lengths), starts)
@@ -140,18 +139,21 @@ def _between(order_C: npt.NDArray[np.uint64], first: int, last: int) -> tuple[in
 
 
 def _taken(piece: pa.Table, cuts: Mapping[str, Cut], repeat: int) -> npt.NDArray[np.bool_]:
-    component_C, draw_C = piece["component"].to_numpy(), piece["draw"].to_numpy()
-    taken_C = np.zeros(len(piece), np.bool_)
+    draw_C, taken_C = piece["draw"].to_numpy(), np.zeros(len(piece), np.bool_)
     for name, cut in cuts.items():
-        taken_C |= (component_C == name) & cut.takes(draw_C, repeat)
+        taken_C |= _is(piece, name) & cut.takes(draw_C, repeat)
     return taken_C
+
+
+def _is(table: pa.Table, component: str) -> npt.NDArray[np.bool_]:
+    is_C: npt.NDArray[np.bool_] = pc.equal(table["component"], component).to_numpy()
+    return is_C
 
 
 def _flat(column: pa.ChunkedArray) -> Any:
     return column.combine_chunks().flatten().to_numpy()
 
 
-@lru_cache(maxsize=4096)
 def _open(file: Path) -> pa.Table:
     """A token file, mapped into memory: what is not looked at is not read."""
     return pa.ipc.open_file(pa.memory_map(str(file))).read_all()

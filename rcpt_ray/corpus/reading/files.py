@@ -21,7 +21,7 @@ import pyarrow.fs as pa_fs
 
 from rcpt_ray.cache import remembered_sha256
 from rcpt_ray.corpus.reading.object_store import file_system, first_words
-from rcpt_ray.corpus.reading.paths import holds_secret, scheme_of
+from rcpt_ray.corpus.reading.paths import scheme_of
 from rcpt_ray.errors import UserError
 
 TABLES = (".parquet", ".arrow", ".jsonl", ".ndjson")
@@ -92,8 +92,6 @@ def list_files(setting: str, path: str, endings: Sequence[str] = ENDINGS) -> lis
     Raises:
         UserError: no file, one of another ending, or a store that does not answer.
     """
-    if holds_secret(path):
-        raise UserError(f"{setting} holds a secret, and recipes are recorded; give credentials in the environment")
     match scheme_of(path):
         case None | "samples" | "file":
             found, is_folder = _list_local(local_path(path))

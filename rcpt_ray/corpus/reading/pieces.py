@@ -6,6 +6,7 @@ together. Price: the footer of each Parquet file is read, and where only the fir
 lines up to them are counted.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -43,8 +44,9 @@ class Piece:
 
     @property
     def id(self) -> str:
-        """A name for files."""
-        return f"{self.source}-{self.number:06d}"
+        """By what it holds: a name for files."""
+        digest = hashlib.sha256(repr(self.stretches).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        return f"{self.source}-{self.number:06d}-{digest}"
 
 
 @dataclass(frozen=True)
