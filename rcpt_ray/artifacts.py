@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from rcpt_ray.errors import UserError
 
 LAYOUT_VERSION = 1
+_GONE = ".work.gone"
 
 
 class Counts(BaseModel):
@@ -193,6 +195,25 @@ def write_table(path: Path, table: pa.Table) -> None:
 def read_parts(folder: Path, pattern: str = "part-*.parquet") -> list[Path]:
     """The part files of a finished stage, in the order of their names."""
     return sorted(folder.glob(pattern))
+
+
+def make_work(folder: Path) -> Path:
+    """The folder for what a stage needs while it is made; what a killed making left in it is gone on with."""
+    shutil.rmtree(folder / _GONE, ignore_errors=True)
+    for half_written in folder.glob(".*.tmp"):
+        half_written.unlink()
+    work = folder / "work"
+    work.mkdir(exist_ok=True)
+    for half_written in work.glob(".*.tmp"):
+        half_written.unlink()
+    return work
+
+
+def remove_work(work: Path) -> None:
+    """Remove a work folder, at once for whoever looks: a receipt never outlives what it speaks of."""
+    gone = work.with_name(_GONE)
+    work.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def remove_parts(folder: Path, keep: Container[str] = ()) -> None:

@@ -5,6 +5,7 @@ The folder is filled beside its place and renamed into it. Rows that were not us
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import yaml
 
 from rcpt_ray.artifacts import run_path
 from rcpt_ray.errors import UserError
-from rcpt_ray.pipeline import ArmStages, build_pipeline
+from rcpt_ray.pipeline import ArmStages, build_pipeline, rewriting
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.stage import Builder, Built
 from rcpt_ray.thoughts.prompt import load_prompt
@@ -61,7 +62,8 @@ def export_thoughts(recipe: Recipe, to: str, arm: str | None = None, licence: st
 
 def _stages_of(recipe: Recipe, arm: str | None) -> tuple[str, ArmStages]:
     built = build_pipeline(recipe, Builder.looking_up(run_path(recipe.run)), "thoughts")
-    with_thoughts = {name: stages for name, stages in built.arms.items() if stages.selected is not None}
+    written = {name: _written(stages) for name, stages in built.arms.items()}
+    with_thoughts = {name: stages for name, stages in written.items() if stages.selected is not None}
     if arm is not None and arm not in with_thoughts:
         raise UserError(f"--arm {arm} has no thoughts; those with thoughts: {', '.join(with_thoughts) or 'none'}")
     if not with_thoughts:
@@ -71,6 +73,13 @@ def _stages_of(recipe: Recipe, arm: str | None) -> tuple[str, ArmStages]:
         raise UserError(f"the arms {', '.join(with_thoughts)} have different thoughts; choose one with --arm")
     name = arm or next(iter(with_thoughts))
     return name, with_thoughts[name]
+
+
+def _written(stages: ArmStages) -> ArmStages:
+    """An arm's stages with its paraphrases in the place of thoughts, where it has no thoughts."""
+    if stages.selected is not None:
+        return stages
+    return replace(stages, generated=stages.rewritten, selected=stages.paraphrases)
 
 
 def _write_rows(parts: list[Path], folder: Path) -> int:
@@ -96,7 +105,8 @@ def _write_rows(parts: list[Path], folder: Path) -> int:
 
 
 def _card(recipe: Recipe, arm: str, generated: Built, selected: Built, num_rows: int, licence: str | None) -> str:
-    thoughts = recipe.arm_settings(arm).thoughts
+    settings = recipe.arm_settings(arm)
+    thoughts = settings.thoughts if settings.mixture.needs_thoughts else rewriting(settings).thoughts
     prompt, made, used = load_prompt(thoughts.prompt), generated.record, selected.record
     size = next((label for limit, label in _SIZES if num_rows < limit), "10B<n<100B")
     front: dict[str, Any] = {

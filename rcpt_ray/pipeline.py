@@ -143,6 +143,12 @@ def _teacher(thoughts: ThoughtsSpec, resolve: Resolve) -> ResolvedModel:
             return replace(tokenizer, reference=served, checksum=checksum)
 
 
+def rewriting(arm: ArmSettings) -> ArmSettings:
+    """An arm's settings as its paraphrases are written."""
+    prompt = {"prompt": arm.mixture.paraphrase_prompt}
+    return arm.model_copy(update={"thoughts": arm.thoughts.model_copy(update=prompt)})
+
+
 def _build_written(
     recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: ResolvedModel, judge: ResolvedModel | None, build: Builder
 ) -> ArmStages:
@@ -151,21 +157,25 @@ def _build_written(
     if arm.mixture.needs_thoughts:
         stages = _build_thoughts(recipe, arm, corpus, teacher, judge, build)
     if arm.mixture.needs_paraphrases:
-        prompt = {"prompt": arm.mixture.paraphrase_prompt}
-        rewriting = arm.model_copy(update={"thoughts": arm.thoughts.model_copy(update=prompt)})
-        rewritten = _build_thoughts(recipe, rewriting, corpus, teacher, judge, build)
+        rewritten = _build_thoughts(recipe, rewriting(arm), corpus, teacher, judge, build, "paraphrases")
         stages = replace(stages, rewritten=rewritten.generated, paraphrases=rewritten.selected)
     return stages
 
 
 def _build_thoughts(
-    recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: ResolvedModel, judge: ResolvedModel | None, build: Builder
+    recipe: Recipe,
+    arm: ArmSettings,
+    corpus: Built,
+    teacher: ResolvedModel,
+    judge: ResolvedModel | None,
+    build: Builder,
+    what: str = "thoughts",
 ) -> ArmStages:
     """The stages of one arm's thoughts; `judge` is the student whose saved bits are the gain."""
-    generated, scores = build.one(generate_stage(recipe, arm, corpus, teacher)), None
+    generated, scores = build.one(generate_stage(recipe, arm, corpus, teacher, what)), None
     if arm.thoughts.select.needs_gain or arm.thoughts.select.needs_critic:
         scores = build.one(scores_stage(recipe, arm, generated, teacher, judge))
-    return ArmStages(generated, scores, build.one(select_stage(recipe, arm, generated, teacher, scores)))
+    return ArmStages(generated, scores, build.one(select_stage(recipe, arm, generated, teacher, scores, what)))
 
 
 def _resolve(spec: ModelSpec, tokenizer_only: bool) -> ResolvedModel:

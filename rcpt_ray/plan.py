@@ -120,7 +120,7 @@ def _corpus_size(recipe: Recipe, done: Pipeline) -> tuple[float, float]:
     share = 1 - recipe.corpus.heldout_share
     if recipe.corpus.passage_tokens is not None:
         tokens = num_bytes / _BYTES_PER_TOKEN
-        return tokens / (_FILLED * recipe.corpus.passage_tokens) * share, tokens * share
+        return max(num_documents, tokens / (_FILLED * recipe.corpus.passage_tokens)) * share, tokens * share
     longest = num_documents * recipe.corpus.max_words * _TOKENS_PER_WORD
     return num_documents * share, min(num_bytes / _BYTES_PER_TOKEN, longest) * share
 

@@ -81,6 +81,8 @@ class Recipe(Settings):
             raise ValueError(f"report.baseline={self.report.baseline} is not one of the arms: {', '.join(self.arms)}")
         for name in self.arms:
             mixture = self.arm_settings(name).mixture
+            for component in mixture.weights or {}:
+                self._check_component(name, component)
             matched = mixture.matched_to
             if matched is None:
                 continue
@@ -90,6 +92,16 @@ class Recipe(Settings):
             if self.arm_settings(matched).mixture.matched_to is not None:
                 raise ValueError(f"arms.{name}: mixture.{setting}={matched} is itself matched to another arm")
         return self
+
+    def _check_component(self, arm: str, component: str) -> None:
+        source, _, kind = component.rpartition("/")
+        role = "replay" if kind == "replay" else "study"
+        known = [name for name, own in self.corpus.sources.items() if own.role == role]
+        if source not in known:
+            raise ValueError(
+                f"arms.{arm}: mixture.weights.{component}: {source} is no source of role {role}; "
+                f"those are {', '.join(known) or 'none'}"
+            )
 
     def arm_settings(self, name: str) -> "ArmSettings":
         """The settings of thoughts, mixture and training as this arm has them."""

@@ -11,14 +11,14 @@ from rich.table import Table
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import open_run
 from rcpt_ray.command import failure
+from rcpt_ray.corpus.judge import Judge, Preparation
 from rcpt_ray.corpus.reading.read import read_source
 from rcpt_ray.corpus.spec import TRAIN_PARTS, CorpusSpec
 from rcpt_ray.corpus.split import unit_hash
-from rcpt_ray.corpus.work import Judge, Preparation
 from rcpt_ray.errors import UserError
 from rcpt_ray.mixture.tokenize import token_counter
 from rcpt_ray.models import ResolvedModel
-from rcpt_ray.pipeline import Pipeline
+from rcpt_ray.pipeline import Pipeline, rewriting
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.stage import Built
 from rcpt_ray.terminal import Terminal, duration, quiet_terminal, table_console
@@ -26,17 +26,19 @@ from rcpt_ray.thought_stages import connect_for_thoughts
 from rcpt_ray.thoughts.forecast import Forecast, forecast, measure
 from rcpt_ray.thoughts.generate import make_generation
 from rcpt_ray.thoughts.progress import Prices
+from rcpt_ray.thoughts.spec import ThoughtsSpec
 
 _LOOK_AT = 20  # rows that are looked at for each one sampled, where the corpus is not prepared yet
 
 
 def print_samples(recipe: Recipe, done: Pipeline, num_sample: int, num_documents: float) -> None:
     """A table a generate stage that is not finished; UserError if an engine cannot start."""
-    to_do = {
-        stages.generated.stage.title: name
-        for name, stages in done.arms.items()
-        if stages.generated is not None and stages.generated.manifest is None
-    }
+    to_do: dict[str, tuple[str, ThoughtsSpec]] = {}
+    for name, stages in done.arms.items():
+        arm = recipe.arm_settings(name)
+        for built, settings in ((stages.generated, arm), (stages.rewritten, rewriting(arm))):
+            if built is not None and built.manifest is None:
+                to_do[built.stage.title] = name, settings.thoughts
     if not to_do:
         table_console().print("the thoughts are written; there is nothing to sample")
         return
@@ -46,10 +48,10 @@ def print_samples(recipe: Recipe, done: Pipeline, num_sample: int, num_documents
     with quiet_terminal(log) as terminal:
         try:
             with cluster.session():
-                for title, name in to_do.items():
-                    expected = _sample(title, recipe, name, done, documents, num_documents, run, terminal)
-                    num_engines = recipe.arm_settings(name).thoughts.pool.max_engines
-                    terminal.console.print(_table(title, expected, num_engines))
+                for title, (name, spec) in to_do.items():
+                    teacher = done.teachers[name]
+                    expected = _sample(title, recipe, spec, teacher, documents, num_documents, run, terminal)
+                    terminal.console.print(_table(title, expected, spec.pool.max_engines))
         except UserError:
             raise
         except Exception as error:
@@ -59,18 +61,17 @@ def print_samples(recipe: Recipe, done: Pipeline, num_sample: int, num_documents
 def _sample(
     title: str,
     recipe: Recipe,
-    arm: str,
-    done: Pipeline,
+    spec: ThoughtsSpec,
+    teacher: ResolvedModel,
     documents: list[dict[str, Any]],
     num_documents: float,
     run: Path,
     terminal: Terminal,
 ) -> Forecast:
-    spec = recipe.arm_settings(arm).thoughts
     with terminal.bar(f"sample of {title}") as bar:
         bar.note(f"{len(documents)} documents")
         connect_for_thoughts(recipe, spec)
-        rows, reading = measure(documents, make_generation(spec, recipe.seed, done.teachers[arm]), run)
+        rows, reading = measure(documents, make_generation(spec, recipe.seed, teacher), run)
     num_rows = num_documents * spec.sampling.num_samples
     return forecast(rows, reading, num_rows, spec.pool.max_engines, Prices.of(spec))
 
@@ -96,7 +97,7 @@ def _unprepared(spec: CorpusSpec, number: int, student: ResolvedModel | None) ->
     for name, source in spec.sources.items():
         if source.role == "study":
             first = list(islice(read_source(name, source, spec.bad_rows), _LOOK_AT * number))
-            kept = [row for row in judge.rows(first, name)[0] if row["reason"] is None]
+            kept = [row for row in judge.batch(first, name).rows if row["reason"] is None]
             rows += [row | {"source": name, "domain": source.domain} for row in kept]
     return rows
 

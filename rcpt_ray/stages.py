@@ -70,7 +70,7 @@ def mixture_stage(
 
     def make(folder: Path, bar: Bar) -> Outcome:
         from rcpt_ray.corpus.digest import shard_digest
-        from rcpt_ray.mixture.mix import Matched, MixtureInput, mix
+        from rcpt_ray.mixture.mix import Matched, MixtureInput, mix, with_shares_of
         from rcpt_ray.mixture.tokenize import text_tokenizer
         from rcpt_ray.thoughts.parts import parts_by_shard
 
@@ -86,11 +86,13 @@ def mixture_stage(
             parts_by_shard(selected.path) if selected else {},
             parts_by_shard(paraphrases.path) if paraphrases else {},
         )
-        budget = matched.record.tokens["all"] if matched and spec.match_tokens_of else spec.num_tokens
+        budget, wanted = spec.num_tokens, spec
+        if matched and spec.match_tokens_of:
+            budget, wanted = matched.record.tokens["all"], with_shares_of(matched.record, spec)
         draws = Matched.of(matched.record) if matched and spec.match_documents_of else None
         tokenizer = text_tokenizer(student.path, spec, save_to=folder / "tokenizer")
         spread = Spread(spec.num_workers, lambda: cluster.connect(recipe.cluster))
-        return mix(given, spec, budget, draws, recipe.seed, tokenizer, folder, spread, bar)
+        return mix(given, wanted, budget, draws, recipe.seed, tokenizer, folder, spread, bar)
 
     settings = spec.defining() | {"seed": recipe.seed, "matches": None}
     for kind in ("tokens", "documents"):

@@ -18,8 +18,10 @@ from rcpt_ray.thoughts.select_spec import SELECT_VERSION
 from rcpt_ray.thoughts.spec import ThoughtsSpec
 
 
-def generate_stage(recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: ResolvedModel) -> Stage:
-    """Shards of documents -> parts of thoughts."""
+def generate_stage(
+    recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: ResolvedModel, what: str = "thoughts"
+) -> Stage:
+    """Shards of documents -> parts of thoughts (or paraphrases)."""
     spec = arm.thoughts
     generation = make_generation(spec, recipe.seed, teacher)
 
@@ -39,7 +41,7 @@ def generate_stage(recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: Res
     inputs = {"corpus": corpus.digest, "teacher": teacher.checksum, "prompt": generation.prompt_digest}
     return Stage(
         "thoughts",
-        f"thoughts by {teacher.reference}",
+        f"{what} by {teacher.reference}",
         thoughts_spec.GENERATE_VERSION,
         spec.defining() | {"seed": recipe.seed},
         inputs,
@@ -83,7 +85,12 @@ def scores_stage(
 
 
 def select_stage(
-    recipe: Recipe, arm: ArmSettings, generated: Built, teacher: ResolvedModel, scores: Built | None
+    recipe: Recipe,
+    arm: ArmSettings,
+    generated: Built,
+    teacher: ResolvedModel,
+    scores: Built | None,
+    what: str = "thoughts",
 ) -> Stage:
     """Parts of thoughts and their scores -> the thoughts that are used."""
     spec, prompt = arm.thoughts.select, load_prompt(arm.thoughts.prompt)
@@ -105,7 +112,7 @@ def select_stage(
         settings |= {"decontaminate": recipe.corpus.decontaminate.defining()}
     return Stage(
         "select",
-        "selected thoughts",
+        f"selected {what}",
         SELECT_VERSION,
         settings,
         inputs | ({"scores": scores.digest} if scores else {}),

@@ -29,7 +29,8 @@ def blends(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         parts = [draw(st.integers(1, 9)) for _ in sizes]
         weights = {component: part / sum(parts) for component, part in zip(sizes, parts, strict=True)}
-    num_tokens = draw(st.none() | st.integers(1, 1500))
+    # With weights a budget in which each share holds half a document: 900 / 19 > 90 / 2.
+    num_tokens = draw(st.integers(900, 1500) if weights else st.none() | st.integers(1, 1500))
     seed = draw(st.integers(0, 99))
     candidates = {component: candidates_of(own, seed) for component, own in sizes.items()}
     return {"candidates": candidates, "weights": weights, "num_tokens": num_tokens}
@@ -109,6 +110,13 @@ def test_budget_within_the_cap_is_drawn_and_one_beyond_it_is_refused_with_its_nu
         blend(stem, None, 1250, 4.0)
     for part in ("stem/raw needs 1,250 tokens but has 100", "12.5 passes", "max_repeats=4", "raise max_repeats"):
         assert part in str(told.value)
+
+
+def test_share_that_is_less_than_half_a_document_is_refused() -> None:
+    """It would be left out without a word."""
+    candidates = {"stem/raw": ten_documents(100), "law/raw": ten_documents(100, seed=2)}
+    with pytest.raises(UserError, match=r"^mixture\.weights\.law/raw=0\.05 asks for 25 tokens, less than half a docu"):
+        blend(candidates, {"stem/raw": 0.95, "law/raw": 0.05}, 500, 4.0)
 
 
 def test_weighted_component_without_documents_is_refused_with_those_that_have_some() -> None:

@@ -178,13 +178,13 @@ def test_id_of_a_rejected_row_is_free_for_a_good_one(tmp_path: Path) -> None:
     assert texts(tmp_path / "out") == [text_of(2)]
 
 
-@pytest.mark.parametrize("id_column", ["id", None])
-def test_document_without_id_is_named_by_its_text(tmp_path: Path, id_column: str | None) -> None:
+@pytest.mark.parametrize("source", [{}, {"id_column": None}], ids=["default", "none"])
+def test_document_without_id_is_named_by_its_text(tmp_path: Path, source: Row) -> None:
     """Wherever it stands, so its name does not follow the rows around it."""
     alone = write_jsonl(tmp_path / "alone.jsonl", [{"text": text_of(1)}])
     later = write_jsonl(tmp_path / "later.jsonl", [{"text": text_of(n)} for n in (0, 1)])
     for file in (alone, later):
-        prepare_into(tmp_path / file.stem, spec_of(file, {"id_column": id_column}))
+        prepare_into(tmp_path / file.stem, spec_of(file, source))
     names = [{row["doc_id"] for row in documents(tmp_path / name)} for name in ("alone", "later")]
     assert len(names[1]) == 2
     assert names[0] < names[1]
@@ -400,5 +400,5 @@ def test_empty_source_beside_a_full_one_is_refused_and_named(tmp_path: Path) -> 
 def test_corpus_of_which_nothing_is_left_is_refused_with_the_reasons(tmp_path: Path) -> None:
     file = write_jsonl(tmp_path / "web.jsonl", [{"id": str(n), "text": "short"} for n in range(3)])
     told = refusal_of(spec_of(file), tmp_path / "out")
-    assert told.startswith("corpus: none of 3 documents is left to train on ({'too_short': 3})")
-    assert told.endswith("widen min_words..max_words or lower heldout_share")
+    assert told.startswith("corpus: none of 3 documents is left to train on (too_short 3)")
+    assert told.endswith("widen corpus.min_words to max_words")

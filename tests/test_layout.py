@@ -136,13 +136,26 @@ def test_tokenizer_sent_to_another_process_writes_the_same_tokens(tiny_model_fol
 
 
 @pytest.mark.parametrize(
+    ("layout", "shares"),
+    [
+        ("thought_first", {"stem/thought": 0.5, "stem/raw": 0.2, "web/replay": 0.3}),
+        ("text_only", {"stem/raw": 0.7, "web/replay": 0.3}),
+        ("paraphrase", {"stem/paraphrase": 0.5, "stem/raw": 0.2, "web/replay": 0.3}),
+    ],
+)
+def test_weights_are_taken_in_the_kinds_that_a_layout_has(layout: Any, shares: dict[str, float]) -> None:
+    """So that the arms of a recipe with weights may differ in the layout alone."""
+    weights = {"stem/thought": 0.5, "stem/raw": 0.2, "web/replay": 0.3, "law/thought": 0.0}
+    assert MixtureSpec(layout=layout, weights=weights).shares == pytest.approx(shares)
+
+
+@pytest.mark.parametrize(
     ("changed", "told"),
     [
         ({"delimiters": "special", "thought_open": " \n"}, "delimiters=special needs a thought_open"),
         ({"match_tokens_of": "a", "num_tokens": 5}, "num_tokens and match_tokens_of exclude each other"),
         ({"match_documents_of": "a"}, "match_documents_of needs layout=text_only"),
         ({"weights": {"stem/what": 1.0}}, "must be named source/kind, kind raw, thought, paraphrase, replay"),
-        ({"layout": "paraphrase", "weights": {"stem/thought": 1.0}}, "needs a layout with thoughts, not paraphrase"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(changed: dict[str, Any], told: str) -> None:

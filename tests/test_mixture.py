@@ -10,7 +10,7 @@ from mixture_fixtures import CHARACTERS, Text, packed, packed_documents, quiet_b
 
 from rcpt_ray.artifacts import Counts, Manifest, Outcome
 from rcpt_ray.errors import UserError
-from rcpt_ray.mixture.mix import Matched, mix
+from rcpt_ray.mixture.mix import Matched, mix, with_shares_of
 from rcpt_ray.mixture.spec import MixtureSpec
 from rcpt_ray.records import BOS_EOS, DELIMITER, PADDING, TEXT, THOUGHT_KIND
 from rcpt_ray.spread import Spread, here
@@ -62,6 +62,22 @@ def test_token_matched_control_has_the_tokens_of_the_reasoning_arm_within_one_do
     assert set(control.tokens) == {"all", "text", "bos_eos"}
     assert abs(control.tokens["all"] - reasoning.tokens["all"]) <= max(sizes)
     assert control.tokens["all"] > 1.1 * sum(sizes)
+
+
+def test_token_matched_control_has_the_other_arm_s_shares_by_source(tmp_path: Path) -> None:
+    """Where it gives none of its own; a source that the other arm leaves out is left out here too."""
+    general = [Text(f"web/{number}", "web", f"general {number} " + "text " * 30, None) for number in range(20)]
+    documents, weights = [*texts(), *general], {"law/thought": 0.7, "web/replay": 0.3}
+    shards = {"documents": documents, "replay_sources": ["web"]}
+    reasoning = mix_into(tmp_path / "reasoning", spec_of(weights=weights), 4000, **shards)
+    spec = with_shares_of(manifest_of(reasoning, spec_of(weights=weights)), spec_of(layout="text_only"))
+    control = mix_into(tmp_path / "control", spec, reasoning.tokens["all"], **shards)
+    assert control.details["target"] == pytest.approx(
+        {
+            "law/raw": reasoning.details["achieved"]["law/thought"],
+            "web/replay": reasoning.details["achieved"]["web/replay"],
+        }
+    )
 
 
 def manifest_of(outcome: Outcome, spec: MixtureSpec) -> Manifest:

@@ -147,6 +147,34 @@ def test_long_document_is_cut_into_passages_that_stay_together(tmp_path: Path) -
     assert all(row["num_words"] <= 100 for row in first)
 
 
+def test_question_that_a_cut_divides_is_found_and_both_passages_go(tmp_path: Path) -> None:
+    """The cut falls between the two sentences of a question."""
+    question = {"question": f"{text_of(50, 10)} {text_of(51, 10)}", "choices": ["a", "b"], "answer": 0}
+    divided = f"{text_of(1, 30)} {text_of(50, 10)}\n\n{text_of(51, 10)} {text_of(2, 30)}"
+    file = write_rows(tmp_path / "web.jsonl", [divided, "\n\n".join(text_of(n, 40) for n in (3, 4))])
+    outcome = prepare_into(
+        tmp_path / "out", spec_of(file, passage_tokens=45), index=index_of(question), count_tokens=words_counted
+    )
+    assert outcome.counts.rejected == {"contaminated": 2}
+    assert [doc_id for doc_id, _, _ in rejections(tmp_path / "out")] == ["web/0#1", "web/0#2"]
+
+
+def test_copy_that_is_cut_elsewhere_goes_with_all_its_passages(tmp_path: Path) -> None:
+    """The same long document without its first sentence: no passage is like another, but the documents are."""
+    sentences = [text_of(number, 17) for number in range(60)]
+    texts = [" ".join(sentences), " ".join(sentences[1:]), " ".join(text_of(100 + n, 17) for n in range(60))]
+    file = write_rows(tmp_path / "web.jsonl", texts)
+    spec = spec_of(file, passage_tokens=64, heldout_share=0.5)
+    outcome = prepare_into(tmp_path / "out", spec, count_tokens=words_counted)
+    gone = rejections(tmp_path / "out")
+    assert {(doc_id.partition("#")[0], reason, detail) for doc_id, reason, detail in gone} == {
+        ("web/1", "near_duplicate", "web/0")
+    }
+    assert outcome.counts.num_ok == outcome.counts.num_in - len(gone)
+    trained, held_out = (rows_in(tmp_path / "out", pattern) for pattern in (TRAIN_PARTS, HELDOUT_PARTS))
+    assert {row["doc_id"].partition("#")[0] for row in trained + held_out} == {"web/0", "web/2"}
+
+
 def test_document_with_segments_is_kept_whole_with_the_ends_of_each(tmp_path: Path) -> None:
     file = tmp_path / "web.jsonl"
     file.write_text(json.dumps({"id": "a", "problem": text_of(1), "conclusion": text_of(2)}))
@@ -180,6 +208,34 @@ def test_quality_filter_refuses_with_its_own_reason(tmp_path: Path) -> None:
     assert outcome.counts.num_ok == 1
     ((_, reason, _),) = rejections(tmp_path / "out")
     assert reason.startswith("gopher_quality")
+
+
+def test_kill_while_the_work_is_removed_leaves_a_stage_that_can_be_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files go in any order: no receipt may be left that speaks of one that is gone."""
+    spec = spec_of(write_rows(tmp_path / "web.jsonl", mixed_texts()))
+    whole = prepare_into(tmp_path / "out", spec)
+
+    def killed(folder: Path, ignore_errors: bool = False) -> None:
+        for file in folder.glob("*.parquet"):
+            file.unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("rcpt_ray.artifacts.shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_into(tmp_path / "killed", spec)
+    assert prepare_into(tmp_path / "killed", spec).counts == whole.counts
+    assert parts_of(tmp_path / "killed") == parts_of(tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == sorted(parts_of(tmp_path / "out"))
+
+
+def test_name_of_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / b"caf\xe9.txt".decode("utf-8", "surrogateescape")).write_text(text_of(1))
+    with pytest.raises(UserError, match=r"caf\\xe9\.txt is not UTF-8, .*; rename the file"):
+        prepare_into(tmp_path / "out", spec_of(tmp_path / "in"))
 
 
 def parts_of(folder: Path) -> dict[str, bytes]:

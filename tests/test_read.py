@@ -165,6 +165,15 @@ def test_secret_in_a_path_is_refused_and_not_repeated(path: str) -> None:
     assert "word@" not in told and "=word" not in told
 
 
+def test_id_column_that_is_named_must_be_there(tmp_path: Path) -> None:
+    """The default one need not."""
+    file = write(tmp_path / "web.jsonl", '{"docid": "7", "text": "words"}\n')
+    with pytest.raises(UserError, match=r"id_column=doc_id is not in .* which has docid, text; .* the id, or null"):
+        list(read_source("web", SourceSpec(path=str(file), domain="law", id_column="doc_id")))
+    (row,) = read_source("web", SourceSpec(path=str(file), domain="law"))
+    assert (row.row_id, row.texts) == (None, ("words",))
+
+
 def test_unknown_scheme_is_refused() -> None:
     assert refusal_of("az://bucket/in").startswith("corpus.sources.web.path=az://bucket/in begins with az://")
 

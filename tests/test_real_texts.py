@@ -86,9 +86,8 @@ def test_faults_planted_in_opinions_are_found_and_reported(tmp_path: Path) -> No
     }
     assert {row["reason"] for row in found["copy"]} <= {"duplicate_text", "too_short"}
     assert len([row for row in found["copy"] if row["reason"] == "duplicate_text"]) > 3
-    assert [row["detail"].partition("#")[0] for row in found["near"] if row["reason"] == "near_duplicate"] == [
-        f"law/{rows[4]['id']}"
-    ]
+    assert {row["reason"] for row in found["near"]} <= {"near_duplicate", "too_short"}
+    assert {row["detail"] for row in found["near"] if row["reason"] == "near_duplicate"} == {f"law/{rows[4]['id']}"}
     assert [row["detail"].partition("/")[0] for row in found["asked"] if row["reason"] == "contaminated"] == [
         "mmlu_test"
     ]

@@ -49,6 +49,13 @@ def sentence_of(values: dict[str, Any]) -> str:
     return str(told.value)
 
 
+@pytest.mark.parametrize(("component", "role"), [("wbe/thought", "study"), ("web/replay", "replay")])
+def test_weight_of_what_is_no_source_is_refused_before_anything_is_paid_for(component: str, role: str) -> None:
+    told = sentence_of(small(mixture={"weights": {component: 1.0}}))
+    known = "web" if role == "study" else "none"
+    assert f"mixture.weights.{component}: {component[:3]} is no source of role {role}; those are {known}" in told
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe_of_the_project_loads(path: Path) -> None:
     assert load_recipe(path).name == path.stem
@@ -210,10 +217,9 @@ def test_batch_that_does_not_divide_is_refused() -> None:
         ({"weights": {"web/thought": float("nan")}}, "weights"),
         ({"weights": {"web/thought": 1.5, "web/raw": -0.5}}, "weights.web/raw=-0.5 must not be negative"),
         ({"weights": {"web": 1.0}}, "weights.web must be named source/kind"),
-        ({"weights": {"web/thought": 1.0}, "layout": "text_only"}, "weights.web/thought needs a layout with thoughts"),
         ({"num_tokens": 10, "match_tokens_of": "reasoning"}, "num_tokens and match_tokens_of exclude each other"),
     ],
-    ids=["sum", "none", "nan", "negative", "name", "layout", "two budgets"],
+    ids=["sum", "none", "nan", "negative", "name", "two budgets"],
 )
 def test_weights_and_budget_that_make_no_sense_are_refused(mixture: dict[str, Any], said: str) -> None:
     told = sentence_of(small(mixture=mixture))

@@ -42,12 +42,15 @@ def other_language(text: str, languages: Collection[str]) -> str | None:
 
 
 def words_alone(text: str) -> str:
-    """The first words of a text, without formulas, code and links; at most `JUDGED_CHARS` characters.
+    """Words from the middle of a text, without formulas, code and links; at most `JUDGED_CHARS` characters.
+
+    The beginning of a long text is often a title page of names and numbers, which are words of no language.
 
     >>> words_alone(r"Let $x^2 = 2$ and \\emph{y} be real.")
     'Let and be real.'
     """
-    words = _NOT_WORDS.sub(" ", text[: 20 * JUDGED_CHARS]).split()
+    middle = max(0, len(text) // 2 - 2 * JUDGED_CHARS)
+    words = _NOT_WORDS.sub(" ", text[middle : middle + 20 * JUDGED_CHARS]).split()
     return " ".join(word for word in words if not _SIGN.search(word))[:JUDGED_CHARS]
 
 

@@ -7,20 +7,21 @@ held-out documents are in files of their own. The parts are the same bytes on an
 goes on with the pieces that are left.
 """
 
-import shutil
 from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from rcpt_ray.artifacts import Counts, Outcome, remove_parts
+from rcpt_ray.artifacts import Counts, Outcome, make_work, remove_parts, remove_work
 from rcpt_ray.corpus.decontaminate import EvaluationIndex
-from rcpt_ray.corpus.join import Joined, find_repeats, write_shards
+from rcpt_ray.corpus.join import Joined, write_shards
+from rcpt_ray.corpus.judge import Preparation
 from rcpt_ray.corpus.near_duplicates import signature_algorithm
 from rcpt_ray.corpus.passages import CountTokens
 from rcpt_ray.corpus.reading.files import digest_files
 from rcpt_ray.corpus.reading.pieces import pieces_of, source_files
+from rcpt_ray.corpus.repeats import find_repeats, whole_repeats
 from rcpt_ray.corpus.spec import CorpusSpec
-from rcpt_ray.corpus.work import Done, Preparation, prepare_piece
+from rcpt_ray.corpus.work import Done, prepare_piece
 from rcpt_ray.errors import UserError
 from rcpt_ray.spread import Spread
 from rcpt_ray.terminal import Bar
@@ -46,8 +47,7 @@ def prepare(
         UserError: a file cannot be read, a row has no text, or no document is left to train on.
     """
     remove_parts(folder)
-    work = folder / "work"
-    work.mkdir(exist_ok=True)
+    work = make_work(folder)
     pieces = [piece for name, source in spec.sources.items() for piece in pieces_of(name, source)]
     bar.total(len(pieces))
     prepare_one = partial(prepare_piece, preparation=Preparation(spec, work, index, count_tokens))
@@ -56,10 +56,12 @@ def prepare(
     in_order = [(piece.source, done[piece.id]) for piece in pieces]
     _refuse_empty(spec, in_order)
     bar.note("duplicates")
-    repeats = find_repeats([each for _, each in in_order], spec, work)
+    receipts = [each for _, each in in_order]
+    left_out = whole_repeats(receipts, spec, work)
+    repeats = find_repeats(receipts, spec, work, left_out)
     bar.note("shards")
-    joined = write_shards(in_order, repeats, spec, seed, work, folder)
-    shutil.rmtree(work)
+    joined = write_shards(in_order, left_out, repeats, spec, seed, work, folder)
+    remove_work(work)
     return _outcome(spec, joined, index)
 
 
@@ -74,14 +76,37 @@ def _refuse_empty(spec: CorpusSpec, pieces: list[tuple[str, Done]]) -> None:
             )
 
 
+def _where_they_went(joined: Joined, num_of: dict[str, int]) -> str:
+    counts = dict(joined.rejected.most_common()) | {f"of {split}": number for split, number in num_of.items() if number}
+    return ", ".join(f"{reason} {number:,}" for reason, number in counts.items())
+
+
+def _advice(joined: Joined) -> str:
+    """What to change, by the reason that took most."""
+    match joined.rejected.most_common(1):
+        case [("too_short" | "too_long", _)]:
+            return "widen corpus.min_words to max_words"
+        case [("not_wanted", _)]:
+            return "look at the columns and values of corpus.sources.NAME.where"
+        case [("no_text" | "not_text" | "not_json" | "not_utf8" | "unreadable", _)]:
+            return "look at the files and at text_column"
+        case [("contaminated", _)]:
+            return "look at evaluation.tasks and corpus.decontaminate"
+        case [("other_language", _)]:
+            return "look at corpus.languages"
+        case [(_, _)]:
+            return "look at part-rejected-* and at the settings that these reasons name"
+        case _:
+            return "lower corpus.heldout_share, or give a source whose role is study"
+
+
 def _outcome(spec: CorpusSpec, joined: Joined, index: EvaluationIndex | None) -> Outcome:
     num_of = {split: sum(own[split] for own in joined.by_source.values()) for split in ("train", "replay", "heldout")}
     unit = "document" if spec.passage_tokens is None else "passage"
     if not num_of["train"]:
         raise UserError(
-            f"corpus: none of {joined.num_in} {unit}s is left to train on "
-            f"({dict(sorted(joined.rejected.items())) or 'all are held out'}); "
-            "widen min_words..max_words or lower heldout_share"
+            f"corpus: none of {joined.num_in} {unit}s is left to train on ({_where_they_went(joined, num_of)}); "
+            f"{_advice(joined)}"
         )
     counts = Counts.of(unit, sum(num_of.values()), joined.rejected)
     assert counts.num_in == joined.num_in, f"{counts} are not the {joined.num_in} documents read"

@@ -33,7 +33,6 @@ def preset_fields(preset: str) -> dict[str, Any]:
                 "path": "hf://common-pile/caselaw_access_project",
                 "domain": "law",
                 "text_column": "text",
-                "id_column": "id",
                 "markup": "plain",
                 "furniture": ["court", "page"],
                 "quality": ["gopher_quality", "gopher_repetition"],

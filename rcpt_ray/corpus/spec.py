@@ -24,7 +24,8 @@ class SourceSpec(Settings):
 
     path: DataPath
     """A file, a folder or a glob of .parquet, .jsonl, .txt, .md, .tex files, each also as .gz or .zst; local, s3://, gs://,
-    `samples://` for the samples in the package, or `hf://owner/name` for a dataset of the Hugging Face hub."""
+    `samples://` for the samples in the package, or `hf://owner/name` for a dataset of the Hugging Face hub. Of a folder
+    the tables are read (.parquet, .arrow, .jsonl) or, where there are none, the texts; a glob takes what it names."""
     preset: Annotated[Preset | None, NOT_IN_FINGERPRINT] = None
     """Takes columns, cleaning and filters of a known corpus; what the recipe sets itself goes first."""
     domain: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
@@ -34,7 +35,8 @@ class SourceSpec(Settings):
     text_column: str = "text"
     """The column with the text; `a.b` is field b of column a; texts of a list are joined by an empty line."""
     segment_columns: list[str] | None = None
-    """Columns that hold a document's segments in their order (a problem, its conclusion), instead of text_column."""
+    """Columns that hold a document's segments in their order (a problem, its conclusion), instead of text_column; a
+    thought is interleaved before the last of them."""
     id_column: str | None = "id"
     """The column with an id that is unique within the source; null takes a hash of the text."""
     where: dict[str, list[str]] = Field(default_factory=dict)
@@ -53,7 +55,7 @@ class SourceSpec(Settings):
     quality: list[QualityFilter] | None = None
     """Quality filters of this source; null takes corpus.quality."""
     max_documents: PositiveInt | None = None
-    """Only the first so many rows of the source; null takes all."""
+    """Only the first so many rows of the source, whether they are wanted or not; null takes all."""
 
     @model_validator(mode="before")
     @classmethod
@@ -96,13 +98,14 @@ class CorpusSpec(Settings):
     """Mend mojibake, ligatures, control characters and line ends (ftfy), and bring the text into Unicode's form C."""
     passage_tokens: Annotated[int, Field(ge=16)] | None = None
     """Cut documents into passages of at most so many of the student's tokens, at the ends of paragraphs where there are
-    some; null keeps documents whole. Documents with segments are not cut."""
+    some; null keeps documents whole. Documents with more than one segment are not cut."""
     min_words: PositiveInt = 20
     """Documents (or passages) with fewer words are rejected as too_short."""
     max_words: PositiveInt = 2000
     """Documents (or passages) with more words are rejected as too_long."""
-    languages: list[str] | None = None
-    """Languages that are kept, as ISO 639-1 codes (py3langid); others are rejected as other_language."""
+    languages: list[Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]] | None = None
+    """Languages that are kept, as ISO 639-1 codes in small letters (py3langid); others are rejected as other_language.
+    A document of mostly formulas or names is of none and is kept."""
     quality: list[QualityFilter] = Field(default_factory=list)
     """Filters of datatrove, by the names of the corpora they were made for; what they refuse is rejected by their
     reason."""

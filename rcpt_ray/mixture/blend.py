@@ -84,6 +84,11 @@ def blend(
                 f"weight or num_tokens, raise max_repeats, or add documents"
             )
         cuts[component], achieved[component] = _cut(candidates[component], target)
+        if weights is not None and not achieved[component]:
+            raise UserError(
+                f"mixture.weights.{component}={weights[component]:g} asks for {target:,.0f} tokens, less than half a "
+                "document; raise the weight or num_tokens, or set the weight to 0"
+            )
     return Blend(cuts, targets, achieved)
 
 

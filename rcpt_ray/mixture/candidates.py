@@ -81,7 +81,8 @@ class Tokenized:
 def component_of(name: str, spec: MixtureSpec) -> Component:
     """The component of a name `source/kind`."""
     source, _, kind = name.rpartition("/")
-    with_thought = "thought" if spec.documents == "with_thought" else None
+    writes = "paraphrase" if spec.layout == "paraphrase" else "thought"
+    with_thought = writes if spec.documents == "with_thought" else None
     match kind:
         case "raw":
             return Component(name, source, with_thought, "text_only")

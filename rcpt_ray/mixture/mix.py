@@ -9,7 +9,6 @@ component: in = drawn + not drawn (or without a thought).
 
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rcpt_ray.artifacts import Counts, Manifest, Outcome, remove_parts, write_atomic
+from rcpt_ray.artifacts import Counts, Manifest, Outcome, make_work, remove_parts, remove_work, write_atomic
 from rcpt_ray.errors import UserError
 from rcpt_ray.mixture.blend import Blend, Cut, blend
 from rcpt_ray.mixture.candidates import Component, Group, Tokenized, component_of, tokenize_group
@@ -78,8 +77,7 @@ def mix(
         UserError: nothing is left to train on, or the blend asked for cannot be drawn.
     """
     remove_parts(folder)
-    work = folder / "work"
-    work.mkdir(exist_ok=True)
+    work = make_work(folder)
     components = _components(given, spec, matched)
     groups = _groups(given)
     bar.total(2 * len(groups))
@@ -89,13 +87,14 @@ def mix(
     num_without = sum((Counter(each.num_without) for each in tokenized), Counter[str]())
     num_candidates = sum((Counter(each.num_candidates) for each in tokenized), Counter[str]())
     if not num_candidates.total():
+        needed = " or a ".join(sorted({component.needs for component in components if component.needs}))
         raise UserError(
-            f"mixture: none of {num_without.total()} documents has a thought that was kept; see the reasons in the "
-            "select stage, or set mixture.documents=all with mixture.layout=text_only"
+            f"mixture: none of {num_without.total()} documents has a {needed or 'text'} that was kept; see the reasons "
+            "in the select stage, or set mixture.documents=all with mixture.layout=text_only"
         )
     candidates = read_candidates([work / f"candidates-{group.id}.parquet" for group in groups])
     if matched is None:
-        blended = blend(candidates, spec.weights, num_tokens, spec.max_repeats)
+        blended = blend(candidates, spec.shares, num_tokens, spec.max_repeats)
     else:
         cuts = {name: matched.cuts.get(name, Cut(0)) for name in candidates}
         blended = Blend(cuts, {}, {name: _tokens(own, cuts[name]) for name, own in candidates.items()})
@@ -108,7 +107,7 @@ def mix(
         _pack, files=files, cuts=blended.cuts, spec=spec, seed=seed, padding_id=tokenizer.padding_id, folder=folder
     )
     packed = list(bar.over(spread(pack_one, windows, 4 * sum(blended.achieved_tokens.values()))))
-    shutil.rmtree(work)
+    remove_work(work)
     num_used = sum(
         int(blended.cuts[name].takes(own.draw_C, 0).sum()) for name, own in candidates.items() if name in blended.cuts
     )
@@ -120,17 +119,29 @@ def mix(
     return _outcome(packed, blended, Counts.of("document of a component", num_used, rejected), spec, components)
 
 
+def with_shares_of(matched: Manifest, spec: MixtureSpec) -> MixtureSpec:
+    """The settings with the other mixture's shares of tokens by source, where they give none of their own."""
+    if spec.weights is not None:
+        return spec
+    weights: dict[str, float] = {}
+    for component, share in matched.details["achieved"].items():
+        source, _, kind = component.rpartition("/")
+        name = component if kind == "replay" else f"{source}/{spec.own_kind}"
+        weights[name] = weights.get(name, 0.0) + share
+    return spec.model_copy(update={"weights": {name: share for name, share in weights.items() if share > 0}})
+
+
 def _components(given: MixtureInput, spec: MixtureSpec, matched: Matched | None) -> list[Component]:
     if matched is not None:
         # The other arm's documents as text alone: eligible as there, drawn as there.
         eligible = spec.model_copy(update={"documents": matched.documents})
         own = [component_of(name, eligible) for name in matched.components]
         return [Component(each.name, each.source, each.needs, "text_only") for each in own]
-    if spec.weights is None:
+    if spec.shares is None:
         names = [f"{source}/{spec.own_kind}" for source in sorted(given.sources)]
         names += [f"{source}/replay" for source in sorted(given.replay_sources)]
     else:
-        names = [name for name, weight in spec.weights.items() if weight > 0]
+        names = list(spec.shares)
     for name in names:
         source, _, kind = name.rpartition("/")
         have = given.replay_sources if kind == "replay" else given.sources

@@ -19,7 +19,8 @@ class MixtureSpec(Settings):
     """The order of thought and text in a document of kind `thought`; interleaved puts the thought before the last of
     the document's segments; text_only leaves thoughts out; paraphrase joins texts with paraphrases instead."""
     documents: Literal["with_thought", "all"] = "with_thought"
-    """Raw components draw from documents whose thought was kept, or from all; text_only with all needs no thoughts."""
+    """Raw components draw from documents whose thought (or paraphrase, in that layout) was kept, or from all; text_only
+    with all needs no thoughts."""
     thought_open: str = "<thought>\n"
     """Written before a thought."""
     thought_close: str = "\n</thought>\n\n"
@@ -34,18 +35,21 @@ class MixtureSpec(Settings):
     row_tokens: int = Field(default=512, ge=16, le=131_072)
     """T, the tokens in a packed row."""
     packing: Literal["best_fit", "concatenate"] = "best_fit"
-    """best_fit splits no document unless it is longer than a row; concatenate splits at every row's end and pads
-    nothing."""
+    """best_fit splits no document unless it is longer than a row; concatenate splits at every row's end and pads only
+    the last row of each 4 million tokens."""
     weights: dict[str, float] | None = None
     """Shares of tokens by `source/kind`, for example {stem/thought: 0.7, law/raw: 0.2, web/replay: 0.1}; the kinds are
     raw, thought, paraphrase and, for sources of that role, replay. Null takes each source at its size, in the layout's
-    kind."""
+    kind. A layout without thoughts takes its own kind instead, so that arms can differ in the layout alone. The same
+    documents are drawn first in every kind."""
     num_tokens: PositiveInt | None = None
     """Token budget; null takes what is there once, as far as the weights allow."""
     match_tokens_of: str | None = None
-    """Take the token budget of this arm's mixture (the token-matched control)."""
+    """Take the token budget of this arm's mixture (the token-matched control), and where weights are null its shares of
+    tokens by source too."""
     match_documents_of: str | None = None
-    """Draw the documents of this arm's mixture, as often as there, as text alone (the document-matched control)."""
+    """Draw the documents of this arm's mixture, as often as there, as text alone (the document-matched control); then
+    weights count for nothing."""
     max_repeats: float = Field(default=4.0, ge=1.0)
     """A component is passed over at most so often; a budget that needs more is refused."""
     num_workers: Annotated[PositiveInt | None, NOT_IN_FINGERPRINT] = None
@@ -60,8 +64,6 @@ class MixtureSpec(Settings):
             source, _, kind = component.rpartition("/")
             if kind not in get_args(Kind) or not source:
                 raise ValueError(f"weights.{component} must be named source/kind, kind {', '.join(get_args(Kind))}")
-            if kind == "thought" and self.layout in ("text_only", "paraphrase"):
-                raise ValueError(f"weights.{component} needs a layout with thoughts, not {self.layout}")
             if weight < 0:
                 raise ValueError(f"weights.{component}={weight} must not be negative")
         if self.weights is not None and abs(sum(self.weights.values()) - 1.0) > 1e-6:
@@ -70,10 +72,8 @@ class MixtureSpec(Settings):
 
     @model_validator(mode="after")
     def _controls_and_delimiters_agree(self) -> "MixtureSpec":
-        if self.match_documents_of is not None and (self.layout != "text_only" or self.weights is not None):
-            raise ValueError(
-                "match_documents_of needs layout=text_only and weights=null: the other arm gives the draws"
-            )
+        if self.match_documents_of is not None and self.layout != "text_only":
+            raise ValueError("match_documents_of needs layout=text_only: the other arm gives the draws")
         if self.delimiters == "special" and (
             not self.thought_open.strip()
             or not self.thought_close.strip()
@@ -101,11 +101,25 @@ class MixtureSpec(Settings):
         return [self.thought_open.strip(), self.thought_close.strip()] if self.delimiters == "special" else []
 
     @property
+    def shares(self) -> dict[str, float] | None:
+        """The weights above zero in the kinds that the layout has."""
+        if self.weights is None:
+            return None
+        shares: dict[str, float] = {}
+        for component, weight in self.weights.items():
+            source, _, kind = component.rpartition("/")
+            written = kind in ("thought", "paraphrase") if self.layout == "text_only" else kind == "thought"
+            name = f"{source}/{self.own_kind}" if written else component
+            if weight > 0:
+                shares[name] = shares.get(name, 0.0) + weight
+        return shares
+
+    @property
     def kinds(self) -> set[str]:
         """The kinds that are wanted of study sources."""
-        if self.weights is None:
+        if self.shares is None:
             return {self.own_kind}
-        return {component.rpartition("/")[2] for component, weight in self.weights.items() if weight > 0}
+        return {component.rpartition("/")[2] for component in self.shares}
 
     @property
     def matched_to(self) -> str | None:
@@ -117,7 +131,8 @@ class MixtureSpec(Settings):
         """Whether any row depends on thoughts of this arm; matched documents go by the other arm's."""
         if self.match_documents_of is not None:
             return False
-        return "thought" in self.kinds or ("raw" in self.kinds and self.documents == "with_thought")
+        raw_needs = "raw" in self.kinds and self.documents == "with_thought" and self.layout != "paraphrase"
+        return "thought" in self.kinds or raw_needs
 
     @property
     def needs_paraphrases(self) -> bool:

@@ -7,6 +7,7 @@ whatever the shards and workers, any of them can be packed anywhere, and a corpu
 one window. Price: files x windows slices are read.
 """
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ def pack_window(
     """Write the packed rows of a window; none are written, and no file, where nothing is drawn in it."""
     documents = _read(window, files, cuts)
     num_rows, kinds = 0, np.zeros(len(SEGMENT_KINDS), np.int64)
-    temporary = part.with_name(f".{part.name}.tmp")
+    temporary = part.with_name(f".{part.name}.{uuid.uuid4().hex[:8]}.tmp")  # two workers may be given a window
     tables = pack(
         documents, spec.row_tokens, padding_id, [seed, window.number], concatenate=spec.packing == "concatenate"
     )

@@ -35,6 +35,11 @@ def gather(recipe: Recipe, done: "Pipeline") -> ReportInputs:
                 mixture=arm.mixture.record if arm.mixture else None,
                 training=arm.training.record if arm.training else None,
                 steps=pq.read_table(arm.training.path / "steps.parquet") if arm.training else None,
+                written=[
+                    stage.record
+                    for stage in (arm.generated, arm.selected, arm.rewritten, arm.paraphrases)
+                    if stage is not None
+                ],
             )
         )
     return ReportInputs(

@@ -184,6 +184,14 @@ def stage_runs(inputs: ReportInputs) -> list[StageRun]:
     """Every finished stage once, in the order of the pipeline."""
     shared = [manifest for manifest in (inputs.corpus, inputs.thoughts, inputs.select) if manifest is not None]
     runs = {(manifest.stage, manifest.fingerprint): StageRun(manifest, []) for manifest in shared}
+    # What an arm had written for itself, such as paraphrases; those of the report's first thoughts are all arms'.
+    own = dict[tuple[str, str], StageRun]()
+    for arm in inputs.arms:
+        for written in arm.written:
+            key = (written.stage, written.fingerprint)
+            if key not in runs:
+                own.setdefault(key, StageRun(written, [])).arms.append(arm.name)
+    runs |= own
     for of_arm in ("mixture", "training", "evaluation"):
         for arm in inputs.arms:
             manifest: Manifest | None = getattr(arm, of_arm)

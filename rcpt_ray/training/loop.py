@@ -179,6 +179,7 @@ def _save_model(model: Any, tokenizer: Any, folder: Path) -> None:
 
     if hasattr(model, "merge_and_unload"):
         model.save_pretrained(folder / "adapter")
+        tokenizer.save_pretrained(folder / "adapter")  # with added tokens the base's own would not fit
         model = model.merge_and_unload()
     temporary = folder / ".model.tmp"
     shutil.rmtree(temporary, ignore_errors=True)

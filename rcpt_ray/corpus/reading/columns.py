@@ -24,6 +24,12 @@ def text_columns(spec: SourceSpec) -> dict[str, list[str]]:
     return {"text_column": [spec.text_column]}
 
 
+def asked_columns(spec: SourceSpec) -> dict[str, list[str]]:
+    """The columns that must be there, by setting; an id column only where the recipe names one."""
+    named = [spec.id_column] if spec.id_column and "id_column" in spec.model_fields_set else []
+    return text_columns(spec) | {"id_column": named}
+
+
 def needed_columns(spec: SourceSpec, names: Sequence[str]) -> list[str]:
     """Those of a table's columns that a source needs, in the table's order."""
     texts = [path for paths in text_columns(spec).values() for path in paths]

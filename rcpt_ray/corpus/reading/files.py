@@ -156,7 +156,18 @@ def _list_local(place: Path) -> tuple[list[SourceFile], bool]:
 
 
 def _local(file: Path, root: Path) -> SourceFile:
+    if not _is_text(str(file)):
+        shown = str(file).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise UserError(f"the name of {shown} is not UTF-8, so it can be no document's id; rename the file")
     return SourceFile(str(file), file.stat().st_size, "", file.relative_to(root).as_posix())
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _list_remote(path: str) -> tuple[list[SourceFile], bool]:

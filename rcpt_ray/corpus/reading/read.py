@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from rcpt_ray.corpus.reading.columns import (
     NotText,
+    asked_columns,
     is_wanted,
     needed_columns,
     row_id,
     segments,
-    text_columns,
     top_column,
 )
 from rcpt_ray.corpus.reading.files import ENDINGS, TEXTS, SourceFile, format_of, list_files
@@ -118,7 +118,7 @@ def _raw_row(row: int, found: Found, spec: SourceSpec, setting: str, file: Sourc
 
 def _choose(setting: str, spec: SourceSpec, names: Sequence[str], where: str) -> list[str]:
     """The columns of a table that are read; UserError where it lacks one for the text or the filter."""
-    for key, paths in (text_columns(spec) | {"where": list(spec.where)}).items():
+    for key, paths in (asked_columns(spec) | {"where": list(spec.where)}).items():
         for path in paths:
             if top_column(path, names) not in names:
                 raise _missing(setting, key, path, names, where)
@@ -129,7 +129,7 @@ def _check_first(setting: str, spec: SourceSpec, found: Found, file: SourceFile)
     """The first line of a file must have the columns of the text; later ones may leave out what is null."""
     if format_of(file.name)[0] in TEXTS:
         return
-    for key, paths in text_columns(spec).items():
+    for key, paths in asked_columns(spec).items():
         for path in paths:
             if top_column(path, list(found.record)) not in found.record:
                 raise _missing(setting, key, path, list(found.record), found.where)
@@ -138,5 +138,5 @@ def _check_first(setting: str, spec: SourceSpec, found: Found, file: SourceFile)
 def _missing(setting: str, key: str, path: str, names: Sequence[str], where: str) -> UserError:
     return UserError(
         f"{setting}.{key}={path} is not in {where}, which has {', '.join(map(str, names)) or 'no columns'}; "
-        "name the column that holds the text"
+        f"name the column that holds the {'id, or null' if key == 'id_column' else 'text'}"
     )
