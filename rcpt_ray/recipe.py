@@ -179,7 +179,9 @@ def set_dotted(values: dict[str, Any], key: str, value: Any) -> None:
 
 def first_sentence(error: ValidationError) -> str:
     """The first problem of a validation as one sentence: setting, value, rule."""
-    problem = error.errors()[0]
+    problems = error.errors()
+    # A misspelt key may be why another one is missing.
+    problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     key = ".".join(str(step) for step in problem["loc"])
     rule = problem["msg"].removeprefix("Value error, ")
     match problem["type"]:

@@ -329,7 +329,7 @@ def test_missing_text_column_is_refused_with_the_columns_that_are_there(tmp_path
 def test_text_that_is_no_text_is_refused(tmp_path: Path, text: Any) -> None:
     file = write_parquet(tmp_path / "web.parquet", [{"id": "1", "text": text}])
     told = refusal_of(spec_of(file), tmp_path / "out")
-    assert told == f"corpus.sources.web: {file} row 0 has a text of type {type(text).__name__}; give text"
+    assert told.startswith(f"corpus.sources.web: {file} row 0 has a text of type {type(text).__name__}; give text")
 
 
 @pytest.mark.parametrize(
@@ -372,14 +372,16 @@ def parquet_with_bytes(path: Path, values: list[bytes]) -> Path:
 def test_parquet_that_is_not_utf_8_is_refused_and_named(tmp_path: Path) -> None:
     file = parquet_with_bytes(tmp_path / "web.parquet", [text_of(1).encode(), "Müller".encode("latin-1")])
     told = refusal_of(spec_of(file), tmp_path / "out")
-    assert re.fullmatch(rf"{re.escape(str(file))} near row \d+ is not UTF-8; convert the file to UTF-8", told)
+    assert re.fullmatch(
+        rf"{re.escape(str(file))} near row \d+ is not UTF-8; convert the file to UTF-8, or set .*", told
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 this is no parquet file PAR1", b"{}"], ids=["empty", "noise", "json"])
 def test_file_that_is_no_parquet_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "web.parquet").write_bytes(content)
     told = refusal_of(spec_of(tmp_path / "web.parquet"), tmp_path / "out")
-    assert "web.parquet cannot be read as Parquet" in told and told.endswith("write it again")
+    assert "web.parquet cannot be read as Parquet" in told and "write it again, or set corpus.bad_rows=reject" in told
 
 
 @pytest.mark.parametrize("content", ["", "\n \n"], ids=["no byte", "empty lines"])

@@ -298,3 +298,19 @@ def test_killed_making_goes_on_with_the_pieces_that_are_left(
     assert not read.keys() & done.keys() and len(read) > 3
     assert again.counts == whole.counts
     assert parts_of(tmp_path / "killed") == parts_of(tmp_path / "whole")
+
+
+def test_files_of_another_kind_beside_those_that_are_read_are_told(tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    write_rows(tmp_path / "in" / "deep" / "a.jsonl", [text_of(1)])
+    for name in ("README.md", "b.txt", "c.txt", "data.csv"):
+        (tmp_path / "in" / name).write_text(text_of(2))
+    outcome = prepare_into(tmp_path / "out", spec_of(tmp_path / "in"))
+    assert outcome.counts.num_in == 1
+    assert outcome.details["files_not_read"] == {"web": {".md": 1, ".txt": 2}}
+
+
+def test_language_that_cannot_be_told_is_refused(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "web.jsonl", [text_of(1)])
+    with pytest.raises(UserError, match=r"^corpus\.languages=xx is no language"):
+        prepare_into(tmp_path / "out", spec_of(file, languages=["en", "xx"]))

@@ -41,6 +41,11 @@ def other_language(text: str, languages: Collection[str]) -> str | None:
     return code if code not in {*languages, UNKNOWN} and probability >= MIN_CONFIDENCE else None
 
 
+def known_languages() -> set[str]:
+    """Codes of the languages that can be told."""
+    return set(_identifier().labels)
+
+
 def words_alone(text: str) -> str:
     """Words from the middle of a text, without formulas, code and links; at most `JUDGED_CHARS` characters.
 

@@ -28,6 +28,8 @@ from rcpt_ray.spread import Spread
 from rcpt_ray.terminal import Bar
 
 _SHARDS_IN_GROUP = 8
+_MOST_SHARDS_IN_GROUP = 64
+_GROUPS = 512
 _WINDOW_TOKENS = 2**22
 _WINDOW_ROWS = 512
 
@@ -153,8 +155,10 @@ def _components(given: MixtureInput, spec: MixtureSpec, matched: Matched | None)
 
 def _groups(given: MixtureInput) -> list[Group]:
     groups = []
-    for number, first in enumerate(range(0, len(given.shards), _SHARDS_IN_GROUP)):
-        shards = given.shards[first : first + _SHARDS_IN_GROUP]
+    # Windows read a slice of each group's file, so groups grow with the corpus as far as a worker's memory allows.
+    size = max(_SHARDS_IN_GROUP, min(_MOST_SHARDS_IN_GROUP, len(given.shards) // _GROUPS))
+    for number, first in enumerate(range(0, len(given.shards), size)):
+        shards = given.shards[first : first + size]
         written = {
             kind: tuple(str(part) if (part := parts.get(digest)) else None for digest, _ in shards)
             for kind, parts in (("thought", given.thoughts), ("paraphrase", given.paraphrases))

@@ -18,5 +18,10 @@ def corpus_table(inputs: ReportInputs) -> Table:
         f"{name} ({own['num_items']:,} questions, {own['num_too_short']:,} too short to look for)"
         for name, own in details.get("decontaminated_against", {}).items()
     )
+    left = "; ".join(
+        f"{name}: {', '.join(f'{number} {ending}' for ending, number in endings.items())}"
+        for name, endings in details.get("files_not_read", {}).items()
+    )
     note = f"In {unit}s. Looked for the questions of: {questions or 'no set'}."
+    note += f" Files beside those that were read: {left}." if left else ""
     return Table("Corpus", ["Source", "Read", "Train", "Replay", "Held out", "Left out"], rows, note)

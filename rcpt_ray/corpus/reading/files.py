@@ -10,6 +10,7 @@ Price: a local file is read once for its digest (remembered by its time of chang
 import glob
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -104,7 +105,7 @@ def list_files(setting: str, path: str, endings: Sequence[str] = ENDINGS) -> lis
                     f"environment, at {_SETTINGS_OF_STORES[path[:2]]}"
                 ) from None
         case scheme:
-            raise UserError(f"{setting}={path} begins with {scheme}://; give a local path, samples://, s3:// or gs://")
+            raise UserError(f"{setting}={path} begins with {scheme}://; give a local path, s3://, gs:// or hf://")
     files = _take(found, endings) if is_folder else found
     if not files:
         raise UserError(f"{setting}={path} names no file; give a file, folder or glob of {_either(endings)} files")
@@ -112,6 +113,16 @@ def list_files(setting: str, path: str, endings: Sequence[str] = ENDINGS) -> lis
         if format_of(file.name)[0] not in endings:
             raise UserError(f"{setting}={path}: {file.name} is not {_either(endings)}; convert it or leave it out")
     return sorted(files, key=lambda file: file.path.split("/"))
+
+
+def files_left(path: str, taken: Sequence[SourceFile]) -> dict[str, int]:
+    """Files of a local folder that could be read but are of another kind than those taken, by ending."""
+    if scheme_of(path) not in (None, "file") or not local_path(path).is_dir():
+        return {}
+    names = {file.path for file in taken}
+    found, _ = _list_local(local_path(path))
+    left = Counter(format_of(file.name)[0] for file in found if file.path not in names)
+    return {ending: number for ending, number in sorted(left.items()) if ending in ENDINGS}
 
 
 def digest_files(files: Sequence[SourceFile]) -> str:

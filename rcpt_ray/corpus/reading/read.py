@@ -28,6 +28,7 @@ from rcpt_ray.corpus.spec import SourceSpec
 from rcpt_ray.errors import UserError
 
 BadRows = Literal["fail", "reject"]
+_REJECT = "corpus.bad_rows=reject"
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def read_piece(piece: Piece, spec: SourceSpec, bad_rows: BadRows) -> Iterator[Ra
             is_first = False
             raw, said = _raw_row(row, found, spec, setting, stretch.file)
             if said and bad_rows == "fail":
-                raise UserError(said)
+                raise UserError(said if _REJECT in said else f"{said}, or set {_REJECT} to go on without it")
             yield raw
             row += 1
 
