@@ -4,14 +4,17 @@
     candidates-<group>.parquet   of the same rows component, draw and num_tokens: what the driver looks at
 
 `draw` orders the candidates of a component among themselves and decides which are drawn (blend.py); `order` is their
-place in the training (window.py). Both are hashes, so they do not depend on shards or workers. Price: the tokens of one
-group of shards in memory.
+place in the training (window.py), where the forms of a document stand apart by a shift of their component's. Both are
+hashes of seed, source and id, so they do not depend on shards or workers. Price: the tokens of one group of shards in
+memory.
 """
 
 import hashlib
+import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -107,18 +110,20 @@ def tokenize_group(
     laid_out: list[list[Segment]] = []
     rows: list[tuple[str, str, int, int]] = []
     num_without: Counter[str] = Counter()
-    for document, written in _documents(group):
-        for component in components:
-            if component.source != document["source"]:
-                continue
+    of_source: dict[str, list[tuple[Component, int]]] = {}
+    for component in components:
+        of_source.setdefault(component.source, []).append((component, _hashes(seed, component.name)[0]))
+    for doc_id, source, segments, written in _documents(group):
+        if source not in of_source:
+            continue
+        draw, order = _hashes(seed, source, doc_id)
+        for component, shift in of_source[source]:
             if component.needs is not None and component.needs not in written:
                 num_without[component.name] += 1
                 continue
-            doc_id = document["doc_id"]
-            hashes = _hash("draw", seed, component.source, doc_id), _hash("order", seed, component.name, doc_id)
-            rows.append((component.name, doc_id, *hashes))
+            rows.append((component.name, doc_id, draw, (order + shift) % 2**64))
             text = written.get(component.writes) if component.writes else None
-            laid_out.append(lay_out(_segments(document), text, component.layout, opening, closing))
+            laid_out.append(lay_out(segments, text, component.layout, opening, closing))
     table = _table(rows, tokenize_documents(laid_out, tokenizer))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, TOKENS) as writer:
@@ -128,8 +133,8 @@ def tokenize_group(
     return Tokenized(group.id, dict(Counter(row[0] for row in rows)), dict(num_without))
 
 
-def _documents(group: Group) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
-    """Documents with what was written about them."""
+def _documents(group: Group) -> Iterator[tuple[str, str, list[str], dict[str, str]]]:
+    """Id, source and segments of documents, with what was written about them."""
     for place, shard in enumerate(group.shards):
         written: dict[str, dict[str, str]] = {}
         for kind, parts in group.written.items():
@@ -137,18 +142,17 @@ def _documents(group: Group) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
                 table = pq.read_table(part, columns=["doc_id", "thought"], filters=[("status", "==", "ok")])
                 for doc_id, text in zip(table["doc_id"].to_pylist(), table["thought"].to_pylist(), strict=True):
                     written.setdefault(doc_id, {})[kind] = text
-        for document in pq.read_table(shard, columns=["doc_id", "source", "text", "segment_ends"]).to_pylist():
-            yield document, written.get(document["doc_id"], {})
+        table = pq.read_table(shard, columns=["doc_id", "source", "text", "segment_ends"])
+        for doc_id, source, text, ends in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            segments = [text[start:end] for start, end in pairwise([0, *ends])] if ends else [text]
+            yield doc_id, source, segments, written.get(doc_id, {})
 
 
-def _segments(document: dict[str, Any]) -> list[str]:
-    ends = document["segment_ends"] or [len(document["text"])]
-    return [document["text"][start:end] for start, end in zip([0, *ends], ends, strict=False)]
-
-
-def _hash(*names: object) -> int:
+def _hashes(*names: object) -> tuple[int, int]:
+    """Two numbers below 2^64 that depend on the names alone."""
     content = "\x1f".join(map(str, names)).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
+    draw, order = struct.unpack(">QQ", hashlib.blake2b(content, digest_size=16).digest())
+    return draw, order
 
 
 def _table(rows: Sequence[tuple[str, str, int, int]], documents: TokenizedDocuments) -> pa.Table:

@@ -123,18 +123,21 @@ def tokenize_documents(documents: Sequence[Sequence[Segment]], tokenizer: TextTo
     kinds, lengths = list[int](), list[int]()
     ends, run_ends = list[int](), list[int]()
     num_tokens = 0
+
+    def add(kind: int, ids: list[int]) -> None:
+        nonlocal num_tokens
+        if ids:
+            pieces.append(ids)
+            kinds.append(kind)
+            lengths.append(len(ids))
+            num_tokens += len(ids)
+
     for document in documents:
-        runs = [(BOS_EOS, start)]
+        add(BOS_EOS, start)
         for segment in document:
             is_special = segment.kind == DELIMITER and segment.text in special
-            runs.append((segment.kind, [special[segment.text]] if is_special else next(encoded)))
-        runs.append((BOS_EOS, end))
-        for kind, ids in runs:
-            if ids:
-                pieces.append(ids)
-                kinds.append(kind)
-                lengths.append(len(ids))
-                num_tokens += len(ids)
+            add(segment.kind, [special[segment.text]] if is_special else next(encoded))
+        add(BOS_EOS, end)
         ends.append(num_tokens)
         run_ends.append(len(kinds))
     return TokenizedDocuments(
