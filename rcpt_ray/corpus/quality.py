@@ -5,7 +5,7 @@ gopher_quality and gopher_repetition are Rae et al., arXiv 2112.11446, table A1;
 the number of words is not judged, as the corpus has a window of its own.
 
 They were made for web pages. Passages of textbooks and opinions are refused by rules about lines and repetition that
-were not meant for them: see the shares in `benchmarks/README.md` before using one. Price: about 1 ms for 1,400
+were not meant for them: see the shares in benchmarks/README.md before using one. Price: about 1 ms for 1,400
 characters for gopher_repetition, 0.2 ms for the others together; 1 s once a process to import.
 """
 
