@@ -7,10 +7,10 @@ million rows take a second.
 Legend: N rows in reading order.
 """
 
-import hashlib
-
 import numpy as np
 import numpy.typing as npt
+
+from rcpt_ray.corpus.split import names_digest
 
 Digests = npt.NDArray[np.uint64]
 
@@ -21,13 +21,12 @@ REASONS = (None, "duplicate_id", "duplicate_text")
 
 def text_digest(text: str) -> bytes:
     """16 bytes that are equal for texts that are equal after folding white space and case."""
-    folded = " ".join(text.split()).casefold()
-    return hashlib.blake2b(folded.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return names_digest(16, " ".join(text.split()).casefold())
 
 
 def id_digest(doc_id: str) -> bytes:
     """16 bytes for a document's id."""
-    return hashlib.blake2b(doc_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return names_digest(16, doc_id)
 
 
 def digests_array(joined: bytes | memoryview) -> Digests:

@@ -121,7 +121,9 @@ class Judge:
         found: dict[int, Hit] = {number: hit for number, hit in enumerate(index.hits(words)) if hit is not None}
         reach = self._spec.decontaminate.ngram_words - 1
         cuts = [
-            number for number, row in enumerate(kept) if row["is_cut"] and number and _goes_on(kept[number - 1], row)
+            number
+            for number, row in enumerate(kept)
+            if number and row["is_cut"] and row["heldout_key"] == kept[number - 1]["heldout_key"]
         ]
         across = [" ".join(words.words[cut - 1][-reach:] + words.words[cut][:reach]) for cut in cuts]
         for cut, hit in zip(cuts, index.hits(hash_words(across)), strict=True):
@@ -132,10 +134,6 @@ class Judge:
             kept[number]["reason"] = "contaminated"
             kept[number]["detail"] = f"{hit.set_name}/{hit.item_id}: {hit.ngram}"
         return bool(found)
-
-
-def _goes_on(before: Row, row: Row) -> bool:
-    return bool(before["heldout_key"] == row["heldout_key"])
 
 
 def _joined(texts: Sequence[str]) -> tuple[str, list[int]]:

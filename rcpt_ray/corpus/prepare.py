@@ -21,7 +21,7 @@ from rcpt_ray.corpus.passages import CountTokens
 from rcpt_ray.corpus.reading.files import digest_files, files_left
 from rcpt_ray.corpus.reading.pieces import pieces_of, source_files
 from rcpt_ray.corpus.repeats import find_repeats, whole_repeats
-from rcpt_ray.corpus.spec import CorpusSpec, SourceSpec
+from rcpt_ray.corpus.spec import CorpusSpec
 from rcpt_ray.corpus.work import Done, prepare_piece
 from rcpt_ray.errors import UserError
 from rcpt_ray.spread import Spread
@@ -49,7 +49,7 @@ def prepare(
     """
     remove_parts(folder)
     work = make_work(folder)
-    if unknown := set(spec.languages or []) - known_languages():
+    if spec.languages and (unknown := set(spec.languages) - known_languages()):
         raise UserError(f"corpus.languages={sorted(unknown)[0]} is no language that py3langid tells; see its README")
     pieces = [piece for name, source in spec.sources.items() for piece in pieces_of(name, source)]
     bar.total(len(pieces))
@@ -77,10 +77,6 @@ def _refuse_empty(spec: CorpusSpec, pieces: list[tuple[str, Done]]) -> None:
             raise UserError(
                 f"corpus.sources.{name}.path={own.path} holds no rows; give files with at least one document"
             )
-
-
-def _files_left(name: str, source: SourceSpec) -> dict[str, int]:
-    return files_left(source.path, source_files(name, source)) if "://" not in source.path else {}
 
 
 def _where_they_went(joined: Joined, num_of: dict[str, int]) -> str:
@@ -127,6 +123,6 @@ def _outcome(spec: CorpusSpec, joined: Joined, index: EvaluationIndex | None) ->
         | {
             "sources": {name: dict(own) for name, own in joined.by_source.items()},
             "decontaminated_against": looked_for,
-            "files_not_read": {name: left for name, own in spec.sources.items() if (left := _files_left(name, own))},
+            "files_not_read": {name: left for name, own in spec.sources.items() if (left := files_left(own.path))},
         },
     )

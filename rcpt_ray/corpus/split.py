@@ -3,10 +3,15 @@
 import hashlib
 
 
+def names_digest(num_bytes: int, *names: object) -> bytes:
+    """So many bytes that depend on the names alone, in any process and on any machine."""
+    content = "\x1f".join(map(str, names)).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(content, digest_size=num_bytes).digest()
+
+
 def unit_hash(*names: object) -> float:
     """A number in [0, 1) that depends on the names alone."""
-    digest = hashlib.blake2b("\x1f".join(map(str, names)).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
+    return int.from_bytes(names_digest(8, *names), "big") / 2**64
 
 
 def is_heldout(doc_id: str, share: float, seed: int) -> bool:

@@ -9,7 +9,6 @@ hashes of seed, source and id, so they do not depend on shards or workers. Price
 memory.
 """
 
-import hashlib
 import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rcpt_ray.artifacts import write_atomic, write_table
+from rcpt_ray.corpus.split import names_digest
 from rcpt_ray.mixture.layout import Segment, delimiters_of, lay_out
 from rcpt_ray.mixture.spec import Layout, MixtureSpec
 from rcpt_ray.mixture.tokenize import TextTokenizer, TokenizedDocuments, tokenize_documents
@@ -150,8 +150,7 @@ def _documents(group: Group) -> Iterator[tuple[str, str, list[str], dict[str, st
 
 def _hashes(*names: object) -> tuple[int, int]:
     """Two numbers below 2^64 that depend on the names alone."""
-    content = "\x1f".join(map(str, names)).encode("utf-8", "surrogatepass")
-    draw, order = struct.unpack(">QQ", hashlib.blake2b(content, digest_size=16).digest())
+    draw, order = struct.unpack(">QQ", names_digest(16, *names))
     return draw, order
 
 

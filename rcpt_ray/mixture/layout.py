@@ -52,9 +52,8 @@ def lay_out(
 
 def delimiters_of(spec: MixtureSpec) -> tuple[str, str]:
     """What stands before and after a thought; special tokens without the white space around them."""
-    if spec.delimiters == "special":
-        return spec.thought_open.strip(), spec.thought_close.strip()
-    return spec.thought_open, spec.thought_close
+    opening, closing = spec.special_tokens or (spec.thought_open, spec.thought_close)
+    return opening, closing
 
 
 def source_segments(segments: Sequence[Segment]) -> list[str]:

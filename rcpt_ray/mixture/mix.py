@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,15 +110,11 @@ def mix(
     )
     packed = list(bar.over(spread(pack_one, windows, 4 * sum(blended.achieved_tokens.values()))))
     remove_work(work)
-    num_used = sum(
-        int(blended.cuts[name].takes(own.draw_C, 0).sum()) for name, own in candidates.items() if name in blended.cuts
-    )
-    reasons = Counter({f"no_{_needs(components, name)}": 0 for name in num_without})
-    for name, number in num_without.items():
-        reasons[f"no_{_needs(components, name)}"] += number
-    reasons["not_drawn"] = num_candidates.total() - num_used
-    rejected = {reason: number for reason, number in reasons.items() if number}
-    return _outcome(packed, blended, Counts.of("document of a component", num_used, rejected), spec, components)
+    num_used = sum(int(blended.cuts[name].takes(own.draw_C, 0).sum()) for name, own in candidates.items())
+    rejected = Counter({"not_drawn": num_candidates.total() - num_used})
+    for component in components:
+        rejected[f"no_{component.needs}"] += num_without[component.name]
+    return _outcome(packed, blended, Counts.of("document of a component", num_used, +rejected), spec, components)
 
 
 def with_shares_of(matched: Manifest, spec: MixtureSpec) -> MixtureSpec:
@@ -137,8 +133,7 @@ def _components(given: MixtureInput, spec: MixtureSpec, matched: Matched | None)
     if matched is not None:
         # The other arm's documents as text alone: eligible as there, drawn as there.
         eligible = spec.model_copy(update={"documents": matched.documents})
-        own = [component_of(name, eligible) for name in matched.components]
-        return [Component(each.name, each.source, each.needs, "text_only") for each in own]
+        return [replace(component_of(name, eligible), layout="text_only") for name in matched.components]
     if spec.shares is None:
         names = [f"{source}/{spec.own_kind}" for source in sorted(given.sources)]
         names += [f"{source}/replay" for source in sorted(given.replay_sources)]
@@ -198,10 +193,6 @@ def _pack(
 
 def _tokens(candidates: Any, cut: Cut) -> int:
     return sum(int(candidates.num_tokens_C[cut.takes(candidates.draw_C, r)].sum()) for r in range(cut.num_repeats))
-
-
-def _needs(components: Sequence[Component], name: str) -> str | None:
-    return next(component.needs for component in components if component.name == name)
 
 
 def _outcome(

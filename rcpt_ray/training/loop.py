@@ -97,8 +97,10 @@ def _load(job: TrainingJob, precision: str) -> tuple[Any, Any]:
     )
     model.config.use_cache = False
     tokenizer = AutoTokenizer.from_pretrained(job.tokenizer_path, local_files_only=True)
-    base_tokenizer = AutoTokenizer.from_pretrained(job.model_path, local_files_only=True)
-    new_tokens = new_token_ids(base_tokenizer, tokenizer, job.special_tokens)
+    new_tokens = list[int]()
+    if job.special_tokens:
+        base_tokenizer = AutoTokenizer.from_pretrained(job.model_path, local_files_only=True)
+        new_tokens = new_token_ids(base_tokenizer, tokenizer, job.special_tokens)
     if new_tokens:
         add_rows(model, new_tokens)
     if job.spec.gradient_checkpointing:

@@ -115,13 +115,13 @@ def list_files(setting: str, path: str, endings: Sequence[str] = ENDINGS) -> lis
     return sorted(files, key=lambda file: file.path.split("/"))
 
 
-def files_left(path: str, taken: Sequence[SourceFile]) -> dict[str, int]:
+def files_left(path: str) -> dict[str, int]:
     """Files of a local folder that could be read but are of another kind than those taken, by ending."""
     if scheme_of(path) not in (None, "file") or not local_path(path).is_dir():
         return {}
-    names = {file.path for file in taken}
     found, _ = _list_local(local_path(path))
-    left = Counter(format_of(file.name)[0] for file in found if file.path not in names)
+    taken = set(_take(found, ENDINGS))
+    left = Counter(format_of(file.name)[0] for file in found if file not in taken)
     return {ending: number for ending, number in sorted(left.items()) if ending in ENDINGS}
 
 
@@ -167,15 +167,16 @@ def _list_local(place: Path) -> tuple[list[SourceFile], bool]:
 
 
 def _local(file: Path, root: Path) -> SourceFile:
-    if not _is_text(str(file)):
+    if not is_unicode(str(file)):
         shown = str(file).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         raise UserError(f"the name of {shown} is not UTF-8, so it can be no document's id; rename the file")
     return SourceFile(str(file), file.stat().st_size, "", file.relative_to(root).as_posix())
 
 
-def _is_text(name: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: half a surrogate pair, which names and JSON may hold, cannot."""
     try:
-        name.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True

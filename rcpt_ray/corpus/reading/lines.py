@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from rcpt_ray.corpus.reading.files import SourceFile, format_of
+from rcpt_ray.corpus.reading.files import SourceFile, format_of, is_unicode
 from rcpt_ray.corpus.reading.object_store import first_words
 from rcpt_ray.corpus.reading.stretch import Found, Stretch, unreadable
 
@@ -62,21 +62,13 @@ def _parse(where: str, line: bytes) -> Found:
 
 
 def _checked(where: str, record: Any, may_hold_halves: bool) -> Found:
-    if may_hold_halves and not _is_unicode(record):
+    if may_hold_halves and not is_unicode(json.dumps(record, ensure_ascii=False)):
         said = f"{where} is not UTF-8: it escapes half of a surrogate pair; mend or remove the line"
         return Found(where, {}, "not_utf8", said)
     if not isinstance(record, dict):
         said = f"{where} is not a JSON object; each line must be an object with a text"
         return Found(where, {}, "not_json", said)
     return Found(where, record)
-
-
-def _is_unicode(record: Any) -> bool:
-    try:
-        json.dumps(record, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def scan_json(stretch: Stretch) -> Iterator[Found]:

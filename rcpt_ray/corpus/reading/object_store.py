@@ -15,7 +15,6 @@ import pyarrow.fs as pa_fs
 
 from rcpt_ray.corpus.reading.paths import scheme_of
 
-SCHEMES = ("s3", "gs", "hf")
 _CONNECT_S = 5.0
 _ANSWER_S = 30.0
 
