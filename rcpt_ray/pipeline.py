@@ -105,7 +105,7 @@ def build_pipeline(recipe: Recipe, build: Builder, until: str = "report", resolv
         done.arms[name] = replace(arm, mixture=mixture)
     if last >= STAGES.index("training"):
         trainings = [
-            training_stage(recipe, name, settings[name], packed, done.student)
+            training_stage(recipe, name, settings[name], corpus, packed, done.student)
             for name in trained
             if (packed := done.arms[name].mixture) is not None
         ]

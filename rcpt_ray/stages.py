@@ -25,7 +25,7 @@ from rcpt_ray.training import spec as training_spec
 
 if TYPE_CHECKING:
     from rcpt_ray.report.inputs import ReportInputs
-    from rcpt_ray.training.loop import TrainingJob
+    from rcpt_ray.training.job import TrainingJob
 
 
 def corpus_stage(recipe: Recipe, tokenizer: ResolvedModel | None) -> Stage:
@@ -101,7 +101,9 @@ def mixture_stage(
     return Stage("mixture", f"mixture of {name}", mixture_spec.STAGE_VERSION, settings, inputs, "part-*.parquet", make)
 
 
-def training_stage(recipe: Recipe, name: str, arm: ArmSettings, mixture: Built, student: ResolvedModel) -> Stage:
+def training_stage(
+    recipe: Recipe, name: str, arm: ArmSettings, corpus: Built, mixture: Built, student: ResolvedModel
+) -> Stage:
     """Packed rows -> a trained model; arms with equal workers share one start of them."""
     spec = arm.training
 
@@ -118,7 +120,25 @@ def training_stage(recipe: Recipe, name: str, arm: ArmSettings, mixture: Built, 
     def job(folder: Path) -> "TrainingJob":
         from rcpt_ray.training.outcome import training_job
 
-        return training_job(spec, recipe.seed, mixture.record, mixture.path, Path(student.path), folder)
+        provenance = {
+            "run": recipe.name,
+            "arm": name,
+            "seed": recipe.seed,
+            "student": {"reference": student.reference, "revision": student.revision, "checksum": student.checksum},
+            "corpus": corpus.digest,
+            "mixture": {"digest": mixture.digest, "settings": dict(mixture.record.config)},
+            "training": spec.defining(),
+        }
+        return training_job(
+            spec,
+            recipe.seed,
+            mixture.record,
+            mixture.path,
+            Path(student.path),
+            folder,
+            corpus.parts(HELDOUT_PARTS),
+            provenance,
+        )
 
     special = arm.mixture.special_tokens
     key = (spec.num_workers, spec.cpus_per_worker, spec.gpus_per_worker, spec.max_failures)

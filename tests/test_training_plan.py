@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from rcpt_ray.artifacts import write_table
 from rcpt_ray.mixture.pack import Documents, pack
 from rcpt_ray.records import PADDING
+from rcpt_ray.training.deepspeed_config import deepspeed_config
 from rcpt_ray.training.feed import Batch, PackedFeed
 from rcpt_ray.training.plan import (
     TrainingPlan,
-    deepspeed_config,
     learning_rate,
     make_plan,
     rows_of_rank,

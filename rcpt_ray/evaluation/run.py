@@ -47,7 +47,7 @@ def evaluate(job: EvaluationJob) -> Outcome:
     model = HFLM(
         pretrained=job.model_path,
         tokenizer=AutoTokenizer.from_pretrained(job.model_path, split_special_tokens=True, local_files_only=True),
-        dtype={"bf16": "bfloat16", "fp32": "float32"}[precision],
+        dtype={"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}[precision],
         device="cuda" if torch.cuda.is_available() else "cpu",
         batch_size=spec.batch_size,
         max_length=spec.max_length_tokens,

@@ -142,7 +142,9 @@ def _documents(group: Group) -> Iterator[tuple[str, str, list[str], dict[str, st
                 table = pq.read_table(part, columns=["doc_id", "thought"], filters=[("status", "==", "ok")])
                 for doc_id, text in zip(table["doc_id"].to_pylist(), table["thought"].to_pylist(), strict=True):
                     written.setdefault(doc_id, {})[kind] = text
-        table = pq.read_table(shard, columns=["doc_id", "source", "text", "segment_ends"])
+        # A shard is small: a table of it is read sooner without a dataset around it and without threads.
+        columns = ["doc_id", "source", "text", "segment_ends"]
+        table = pq.ParquetFile(shard).read(columns=columns, use_threads=False).select(columns)
         for doc_id, source, text, ends in zip(*(column.to_pylist() for column in table.columns), strict=True):
             segments = [text[start:end] for start, end in pairwise([0, *ends])] if ends else [text]
             yield doc_id, source, segments, written.get(doc_id, {})

@@ -6,9 +6,9 @@ A document is: start token, the tokens of each segment by itself, eos. Segments 
 token has one kind; only a delimiter that is a special token of the mixture becomes one.
 """
 
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -141,12 +141,19 @@ def tokenize_documents(documents: Sequence[Sequence[Segment]], tokenizer: TextTo
         ends.append(num_tokens)
         run_ends.append(len(kinds))
     return TokenizedDocuments(
-        np.fromiter(chain.from_iterable(pieces), np.int32, num_tokens),
+        _flat(pieces),
         np.array(ends, np.int64),
         np.array(kinds, np.int8),
         np.array(lengths, np.int32),
         np.array(run_ends, np.int64),
     )
+
+
+def _flat(pieces: Sequence[list[int]]) -> npt.NDArray[np.int32]:
+    flat = array("i")
+    for ids in pieces:
+        flat.fromlist(ids)  # twice as fast as an iterator over all
+    return np.array(flat, np.int32)
 
 
 def _encoder(tokenizer: Any) -> BackendEncoder:

@@ -5,6 +5,7 @@ B rows, T tokens
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rcpt_ray.records import PADDING
+from rcpt_ray.training.plan import TrainingPlan, rows_of_rank
 
 
 @dataclass(frozen=True)
@@ -26,15 +28,56 @@ class Batch:
     """The kind of the target; PADDING where there is none: in padding, and at the last token of a document."""
 
 
+class Feed(Protocol):
+    """Where a rank's micro-batches come from, step by step."""
+
+    def start(self, step: int) -> None:
+        """Say which step comes first; the later ones follow in their order."""
+
+    def batches(self, step: int) -> list[Batch] | None:
+        """This rank's micro-batches of a step, as many on each rank; None where there are no more, for all ranks."""
+
+    def ends_with(self, step: int) -> bool:
+        """Whether this step is known to be the last."""
+
+    def doc_ids(self, step: int) -> list[str]:
+        """The documents of the whole global batch of the step that was asked for last."""
+
+    def close(self) -> None:
+        """Nothing more is asked for."""
+
+
 class PackedFeed:
     """Rows of a mixture, read once and held as Arrow columns."""
 
-    def __init__(self, parts: list[Path]) -> None:
+    def __init__(self, parts: list[Path], plan: TrainingPlan | None = None, rank: int = 0) -> None:
+        self._plan, self._rank = plan, rank
         columns = ["input_ids", "position_ids", "segment_kind", "segment_id"]
         table = pa.concat_tables([pq.read_table(part, columns=columns) for part in parts])
         self.num_rows = len(table)
         self._rows = {name: _as_matrix(table[name]) for name in columns}
         self.row_tokens = int(self._rows["input_ids"].shape[1])
+
+    def start(self, step: int) -> None:
+        """Nothing has to be made ready."""
+
+    def batches(self, step: int) -> list[Batch] | None:
+        """By the plan."""
+        assert self._plan is not None
+        if step >= self._plan.num_steps:
+            return None
+        return [self.batch(rows) for rows in rows_of_rank(self._plan, step, self._rank)]
+
+    def ends_with(self, step: int) -> bool:
+        """By the plan."""
+        return self._plan is not None and step + 1 >= self._plan.num_steps
+
+    def doc_ids(self, step: int) -> list[str]:
+        """Not read yet."""
+        return []
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def batch(self, rows: list[int | None]) -> Batch:
         """The rows of these indices; None is an empty row."""

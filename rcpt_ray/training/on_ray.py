@@ -17,7 +17,8 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from rcpt_ray.training.loop import TrainingJob, train
+from rcpt_ray.training.job import TrainingJob
+from rcpt_ray.training.loop import train
 
 _POLL_S = 0.5
 
@@ -28,7 +29,9 @@ def train_on_ray(jobs: Sequence[TrainingJob], on_step: Callable[[dict[str, Any]]
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"jobs": list(jobs)},
-        torch_config=TorchConfig(backend="nccl" if spec.gpus_per_worker else "gloo"),
+        torch_config=TorchConfig(
+            backend="nccl" if spec.gpus_per_worker else "gloo", timeout_s=spec.collective_timeout_s
+        ),
         scaling_config=ScalingConfig(
             num_workers=spec.num_workers,
             use_gpu=bool(spec.gpus_per_worker),

@@ -6,7 +6,7 @@ after a kill trains only what is left.
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,20 @@ import pyarrow as pa
 from rcpt_ray.artifacts import Counts, Manifest, Outcome, write_table
 from rcpt_ray.records import STEP
 from rcpt_ray.terminal import Bar
-from rcpt_ray.training.loop import TrainingJob
+from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.plan import make_plan
 from rcpt_ray.training.spec import TrainingSpec
 
 
 def training_job(
-    spec: TrainingSpec, seed: int, mixture: Manifest, mixture_folder: Path, model_path: Path, folder: Path
+    spec: TrainingSpec,
+    seed: int,
+    mixture: Manifest,
+    mixture_folder: Path,
+    model_path: Path,
+    folder: Path,
+    heldout_parts: Sequence[Path],
+    provenance: Mapping[str, Any],
 ) -> TrainingJob:
     """The job of training on a finished mixture."""
     plan = make_plan(spec, int(mixture.details["num_rows"]), int(mixture.details["row_tokens"]), seed)
@@ -29,7 +36,18 @@ def training_job(
     special_tokens = tuple(mixture.details["special_tokens"])
     tokenizer_path = mixture_folder / "tokenizer" if special_tokens else model_path
     parts = sorted(mixture_folder.glob("part-*.parquet"))
-    return TrainingJob(spec, plan, num_tokens, str(model_path), parts, folder, str(tokenizer_path), special_tokens)
+    return TrainingJob(
+        spec=spec,
+        plan=plan,
+        num_tokens=num_tokens,
+        model_path=str(model_path),
+        mixture_parts=parts,
+        folder=folder,
+        tokenizer_path=str(tokenizer_path),
+        special_tokens=special_tokens,
+        heldout_parts=list(heldout_parts),
+        provenance=provenance,
+    )
 
 
 def make_trainings(jobs: Sequence[TrainingJob], bar: Bar) -> list[Outcome]:

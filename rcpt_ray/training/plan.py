@@ -15,8 +15,6 @@ import numpy as np
 
 from rcpt_ray.training.spec import TrainingSpec
 
-_COSINE_FLOOR = 0.1
-
 
 @dataclass(frozen=True)
 class TrainingPlan:
@@ -77,25 +75,18 @@ def rows_of_rank(plan: TrainingPlan, step: int, rank: int) -> list[list[int | No
 
 
 def learning_rate(spec: TrainingSpec, plan: TrainingPlan, step: int) -> float:
-    """Learning rate of a step (0-based): linear warmup, then constant or cosine to a tenth of the peak."""
+    """Learning rate of a step (0-based); steps after the plan's last have that one's."""
     if step < plan.num_warmup_steps:
         return spec.learning_rate * (step + 1) / (plan.num_warmup_steps + 1)
-    if spec.schedule == "constant":
-        return spec.learning_rate
-    progress = (step - plan.num_warmup_steps) / max(1, plan.num_steps - plan.num_warmup_steps)
-    return spec.learning_rate * (_COSINE_FLOOR + (1 - _COSINE_FLOOR) * (1 + math.cos(math.pi * progress)) / 2)
-
-
-def deepspeed_config(spec: TrainingSpec, plan: TrainingPlan, precision: str) -> dict[str, Any]:
-    """The dictionary that DeepSpeed is started with."""
-    return {
-        "train_batch_size": plan.global_batch_rows,
-        "train_micro_batch_size_per_gpu": plan.micro_batch_rows,
-        "gradient_accumulation_steps": plan.num_accumulations,
-        "gradient_clipping": spec.max_grad_norm,
-        "bf16": {"enabled": precision == "bf16"},
-        "zero_optimization": {"stage": spec.zero_stage},
-        "zero_allow_untested_optimizer": True,
-        "steps_per_print": 2**31,
-        "wall_clock_breakdown": False,
-    }
+    floor, step = spec.final_learning_rate_share, min(step, plan.num_steps - 1)
+    match spec.schedule:
+        case "constant":
+            share = 1.0
+        case "wsd":
+            # Warmup-stable-decay: Hu et al., arXiv 2404.06395.
+            num_decay_steps = max(1, round(plan.num_steps * spec.decay_share))
+            share = min(1.0, (plan.num_steps - step) / num_decay_steps)
+        case "cosine":
+            progress = (step - plan.num_warmup_steps) / max(1, plan.num_steps - plan.num_warmup_steps)
+            share = (1 + math.cos(math.pi * progress)) / 2
+    return spec.learning_rate * (share if spec.schedule == "constant" else floor + (1 - floor) * share)

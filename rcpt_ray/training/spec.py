@@ -5,8 +5,11 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from rcpt_ray.settings import NOT_IN_FINGERPRINT, PositiveInt, Settings, Share
+from rcpt_ray.training.guard_spec import GuardSpec
+from rcpt_ray.training.stream.spec import StreamSpec
+from rcpt_ray.training.watch_spec import WatchSpec
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 
 
 class LoraSpec(Settings):
@@ -44,24 +47,39 @@ class TrainingSpec(Settings):
     """Packed rows in one optimizer step, over all workers."""
     learning_rate: float = Field(default=1e-4, gt=0.0, lt=1.0)
     """Peak learning rate."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """Learning rate after the warmup; cosine falls to a tenth of the peak."""
+    schedule: Literal["cosine", "wsd", "constant"] = "cosine"
+    """Learning rate after the warmup: cosine falls all the way, wsd (warmup, stable, decay) linearly at the end."""
     warmup_share: Share = 0.1
     """Share of the steps in which the learning rate rises linearly."""
+    decay_share: Share = 0.2
+    """Share of the steps in which wsd falls."""
+    final_learning_rate_share: Share = 0.1
+    """What cosine and wsd fall to, as a share of the peak."""
     weight_decay: float = Field(default=0.0, ge=0.0)
     """AdamW's decoupled weight decay."""
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     """Gradients are clipped to this norm."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Number format; bf16 keeps fp32 master weights in the optimizer; auto is bf16 where the hardware multiplies it."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Number format; bf16 and fp16 (GPU alone) keep fp32 master weights in the optimizer; auto is bf16 where the
+    hardware multiplies it."""
     adapter: LoraSpec | None = None
     """Low-rank adapters, merged at the end; null trains all parameters."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass to save memory."""
     loss_weights: LossWeightsSpec = LossWeightsSpec()
     """Weights of the loss by segment kind."""
-    zero_stage: Annotated[Literal[0, 1, 2], NOT_IN_FINGERPRINT] = 2
-    """DeepSpeed ZeRO stage: what is partitioned over the workers."""
+    feed: Literal["packed", "stream"] = "packed"
+    """packed reads the finished mixture by index; stream trains while thoughts are still being written."""
+    stream: StreamSpec = StreamSpec()
+    """The streaming feed."""
+    zero_stage: Annotated[Literal[0, 1, 2, 3], NOT_IN_FINGERPRINT] = 2
+    """DeepSpeed ZeRO stage: what is partitioned over the workers (optimizer, gradients, parameters)."""
+    offload_optimizer: Annotated[bool, NOT_IN_FINGERPRINT] = False
+    """Keep the optimizer's part in the host's memory."""
+    attention: Annotated[Literal["auto", "eager", "sdpa", "flash_attention_2"], NOT_IN_FINGERPRINT] = "auto"
+    """Attention of transformers; auto takes the fastest exact one of the device."""
+    loss_kernel: Annotated[Literal["auto", "torch", "cut_cross_entropy"], NOT_IN_FINGERPRINT] = "auto"
+    """What computes the cross-entropy without holding all logits; auto is cut_cross_entropy on a GPU that has it."""
     micro_batch_rows: Annotated[PositiveInt, NOT_IN_FINGERPRINT] = 1
     """Rows in one forward pass of one worker."""
     num_workers: Annotated[PositiveInt, NOT_IN_FINGERPRINT] = 2
@@ -72,14 +90,30 @@ class TrainingSpec(Settings):
     """GPUs of a worker."""
     checkpoint_every_steps: Annotated[PositiveInt, NOT_IN_FINGERPRINT] = 100
     """Steps between checkpoints: what a kill loses at most."""
+    keep_last_checkpoints: Annotated[PositiveInt, NOT_IN_FINGERPRINT] = 1
+    """Whole checkpoints that are kept, the newest ones."""
+    keep_best_checkpoint: Annotated[bool, NOT_IN_FINGERPRINT] = False
+    """Keep the one with the fewest held-out bits per byte too, as a model in best/; needs watch.heldout_every_steps."""
+    collective_timeout_s: Annotated[PositiveInt, NOT_IN_FINGERPRINT] = 1800
+    """How long workers wait for each other before the attempt counts as failed."""
+    watch: Annotated[WatchSpec, NOT_IN_FINGERPRINT] = WatchSpec()
+    """What is measured and where it is shown while training."""
+    guard: Annotated[GuardSpec, NOT_IN_FINGERPRINT] = GuardSpec()
+    """When training stops by itself."""
     max_failures: Annotated[int, Field(ge=0), NOT_IN_FINGERPRINT] = 3
     """Failures of workers after which the stage gives up; each goes on from the last whole checkpoint."""
 
     @model_validator(mode="after")
-    def _batch_divides(self) -> "TrainingSpec":
+    def _makes_sense(self) -> "TrainingSpec":
         if self.global_batch_rows % (self.micro_batch_rows * self.num_workers):
             raise ValueError(
                 f"global_batch_rows={self.global_batch_rows} must be a multiple of micro_batch_rows="
                 f"{self.micro_batch_rows} x num_workers={self.num_workers}"
+            )
+        if self.keep_best_checkpoint and self.watch.heldout_every_steps is None:
+            raise ValueError("keep_best_checkpoint=true needs watch.heldout_every_steps, which says what is best")
+        if self.schedule == "wsd" and self.warmup_share + self.decay_share > 1:
+            raise ValueError(
+                f"warmup_share={self.warmup_share:g} + decay_share={self.decay_share:g} must not be above 1"
             )
         return self

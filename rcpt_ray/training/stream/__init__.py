@@ -1,0 +1,1 @@
+"""The streaming feed: training on thoughts while they are being written."""
