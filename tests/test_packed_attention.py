@@ -10,7 +10,7 @@ import pytest
 
 from rcpt_ray.artifacts import write_table
 from rcpt_ray.mixture.pack import Documents, pack
-from rcpt_ray.training.feed import Batch
+from rcpt_ray.training.batch import Batch
 from rcpt_ray.training.packed_rows import PackedRows
 
 ROW_TOKENS = 48
@@ -43,7 +43,7 @@ def model_of(folder: Path, attention: str) -> Any:
 def packed_batch(documents: Documents, folder: Path) -> tuple[Batch, pa.Table]:
     rows = pa.concat_tables(pack(documents, ROW_TOKENS, padding_id=3, seed=[1]))
     write_table(folder / "part-0.parquet", rows)
-    return Batch.of(PackedRows([folder / "part-0.parquet"], ROW_TOKENS).tokens(range(len(rows)))), rows
+    return PackedRows([folder / "part-0.parquet"]).batch(range(len(rows))), rows
 
 
 def packed_logits(model: Any, batch: Batch) -> Any:

@@ -14,7 +14,8 @@ import pytest
 from rcpt_ray.errors import UserError
 from rcpt_ray.mixture.pack import Documents, pack
 from rcpt_ray.records import PADDING
-from rcpt_ray.training.feed import Batch, PackedFeed
+from rcpt_ray.training.batch import Batch
+from rcpt_ray.training.feed import PackedFeed
 from rcpt_ray.training.packed_rows import PackedRows
 from rcpt_ray.training.plan import make_plan, rows_of_rank
 from rcpt_ray.training.spec import TrainingSpec
@@ -39,16 +40,12 @@ def write_mixture(folder: Path, lengths: Sequence[int], num_parts: int = 1) -> l
 
 
 def rows_of(folder: Path, lengths: Sequence[int] = (16, 40, 5, 6, 9, 3), num_parts: int = 1) -> PackedRows:
-    return PackedRows(write_mixture(folder, lengths, num_parts), ROW_TOKENS)
-
-
-def batch_of(rows: PackedRows, numbers: Sequence[int | None]) -> Batch:
-    return Batch.of(rows.tokens(numbers))
+    return PackedRows(write_mixture(folder, lengths, num_parts))
 
 
 def test_target_is_the_next_token_of_the_same_document(tmp_path: Path) -> None:
     rows = rows_of(tmp_path)
-    batch = batch_of(rows, range(rows.num_rows))
+    batch = rows.batch(range(rows.num_rows))
     segments, has_target = np.cumsum(batch.position_ids_BT == 0, axis=1), batch.target_kind_BT != PADDING
     inside = (segments[:, 1:] == segments[:, :-1]) & (batch.input_ids_BT[:, 1:] != 0)
     assert (has_target[:, :-1] == inside).all()
@@ -58,18 +55,18 @@ def test_target_is_the_next_token_of_the_same_document(tmp_path: Path) -> None:
 
 def test_target_has_the_kind_of_the_token_that_it_is(tmp_path: Path) -> None:
     """The document of 16 tokens has a row of its own; its kinds are 1 2 3 4 1 2 ..."""
-    batch = batch_of(rows_of(tmp_path, [16]), [0])
+    batch = rows_of(tmp_path, [16]).batch([0])
     assert batch.target_kind_BT.tolist() == [[*(n % 4 + 1 for n in range(1, 16)), PADDING]]
 
 
 def test_padding_is_neither_a_target_nor_has_one(tmp_path: Path) -> None:
-    batch = batch_of(rows_of(tmp_path, [5]), [0])
+    batch = rows_of(tmp_path, [5]).batch([0])
     assert (batch.target_kind_BT != PADDING).tolist() == [[True] * 4 + [False] * 12]
 
 
 def test_empty_row_has_no_targets_and_leaves_the_others_theirs(tmp_path: Path) -> None:
     rows = rows_of(tmp_path)
-    whole, alone = batch_of(rows, [1, None, 1]), batch_of(rows, [1])
+    whole, alone = rows.batch([1, None, 1]), rows.batch([1])
     assert (whole.target_kind_BT[1] == PADDING).all()
     for row in (0, 2):
         assert (whole.target_kind_BT[row] == alone.target_kind_BT[0]).all()
@@ -78,7 +75,7 @@ def test_empty_row_has_no_targets_and_leaves_the_others_theirs(tmp_path: Path) -
 
 def test_batch_of_empty_rows_has_no_targets_and_reads_nothing(tmp_path: Path) -> None:
     rows = rows_of(tmp_path)
-    batch = batch_of(rows, [None, None])
+    batch = rows.batch([None, None])
     assert batch.input_ids_BT.shape == (2, ROW_TOKENS)
     assert (batch.target_kind_BT == PADDING).all()
     assert rows.num_decoded == 0
@@ -87,7 +84,7 @@ def test_batch_of_empty_rows_has_no_targets_and_reads_nothing(tmp_path: Path) ->
 def test_rows_are_the_same_however_many_parts_hold_them(tmp_path: Path) -> None:
     one, three = rows_of(tmp_path / "one"), rows_of(tmp_path / "three", num_parts=3)
     assert one.num_rows == three.num_rows == 5
-    assert (batch_of(one, [4, 0, 3]).input_ids_BT == batch_of(three, [4, 0, 3]).input_ids_BT).all()
+    assert (one.batch([4, 0, 3]).input_ids_BT == three.batch([4, 0, 3]).input_ids_BT).all()
 
 
 NUM_ROWS = 4000

@@ -1,6 +1,4 @@
-"""The feed: what a rank reads in each step, as arrays for a forward pass, and read ahead of its being asked for.
-
-    B rows, T tokens
+"""The feed: what a rank reads in each step, read ahead of its being asked for.
 
 The packed feed follows from the plan: rank r's rows of step g are known by index, so any restart, on any number of
 workers, goes on with the exact next batch. A thread reads the next steps while one is trained on. What the thread
@@ -10,43 +8,15 @@ beside the decoded row groups that packed_rows.py keeps.
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from rcpt_ray.errors import UserError
-from rcpt_ray.records import PADDING
-from rcpt_ray.training.packed_rows import PackedRows, Tokens
+from rcpt_ray.training.batch import Batch
+from rcpt_ray.training.packed_rows import PackedRows
 from rcpt_ray.training.plan import TrainingPlan, rows_of_rank, rows_of_step
 
 _STEPS_AHEAD = 2
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One micro-batch."""
-
-    input_ids_BT: npt.NDArray[np.int64]
-    position_ids_BT: npt.NDArray[np.int64]
-    target_ids_BT: npt.NDArray[np.int64]
-    """The next token of each position."""
-    target_kind_BT: npt.NDArray[np.int8]
-    """The kind of the target; PADDING where there is none: in padding, and at the last token of a document."""
-
-    @classmethod
-    def of(cls, tokens: Tokens) -> "Batch":
-        """Packed rows with each position's target: the next token, where it is one of the same document."""
-        target_ids_BT = np.zeros(tokens.input_ids_BT.shape, np.int64)
-        target_kind_BT = np.full_like(tokens.kind_BT, PADDING)
-        target_ids_BT[:, :-1] = tokens.input_ids_BT[:, 1:]
-        goes_on_BT = tokens.position_ids_BT[:, 1:] > 0  # positions restart at each document, and at the padding
-        target_kind_BT[:, :-1] = np.where(goes_on_BT, tokens.kind_BT[:, 1:], PADDING)
-        return cls(
-            tokens.input_ids_BT.astype(np.int64), tokens.position_ids_BT.astype(np.int64), target_ids_BT, target_kind_BT
-        )
 
 
 class Feed(Protocol):
@@ -77,7 +47,7 @@ class PackedFeed:
 
     def __init__(self, parts: Sequence[Path], plan: TrainingPlan, rank: int) -> None:
         self._plan, self._rank = plan, rank
-        self.rows = PackedRows(parts, plan.row_tokens)
+        self.rows = PackedRows(parts)
         if self.rows.num_rows != plan.num_rows:
             raise UserError(
                 f"training: the parts of the mixture hold {self.rows.num_rows:,} rows but its manifest says "
@@ -119,4 +89,4 @@ class PackedFeed:
                 self._ahead[later] = self._thread.submit(self._read, later)
 
     def _read(self, step: int) -> list[Batch]:
-        return [Batch.of(self.rows.tokens(rows)) for rows in rows_of_rank(self._plan, step, self._rank)]
+        return [self.rows.batch(rows) for rows in rows_of_rank(self._plan, step, self._rank)]

@@ -9,7 +9,6 @@ tokens is decoded in 2 ms.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,19 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rcpt_ray.errors import UserError
-from rcpt_ray.records import PADDING
+from rcpt_ray.training.batch import COLUMNS, Batch, Columns, batch_of, columns_of
 
-_COLUMNS = ["input_ids", "position_ids", "segment_kind"]
 _KEPT_TOKENS = 2**22
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Packed rows as arrays: input_ids int32[B, T], position_ids int32[B, T], segment_kind int8[B, T]."""
-
-    input_ids_BT: npt.NDArray[np.int32]
-    position_ids_BT: npt.NDArray[np.int32]
-    kind_BT: npt.NDArray[np.int8]
 
 
 class PackedRows:
@@ -42,18 +31,20 @@ class PackedRows:
         UserError: a part is missing or broken, when it is opened or, if it went later, when its rows are asked for.
     """
 
-    def __init__(self, parts: Sequence[Path], row_tokens: int) -> None:
-        self._row_tokens = row_tokens
+    def __init__(self, parts: Sequence[Path]) -> None:
         self._groups: list[tuple[Path, int]] = []
-        sizes: list[int] = []
+        sizes, num_tokens = list[int](), 0
         for part in parts:
             metadata = _open(part).metadata
-            self._groups += [(part, group) for group in range(metadata.num_row_groups)]
-            sizes += [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+            groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+            self._groups += [(part, number) for number in range(len(groups))]
+            sizes += [group.num_rows for group in groups]
+            num_tokens += sum(group.column(0).num_values for group in groups)
         self._first_row_G = np.append(0, np.cumsum(sizes, dtype=np.int64))
         self.num_rows = int(self._first_row_G[-1])
-        num_kept = max(2, _KEPT_TOKENS // max(1, max(sizes, default=1) * row_tokens))
-        self._tokens_of_group = lru_cache(maxsize=num_kept)(self._decode)
+        self.row_tokens = num_tokens // max(1, self.num_rows)
+        largest = max(sizes, default=1) * self.row_tokens
+        self._columns_of_group = lru_cache(maxsize=max(2, _KEPT_TOKENS // max(1, largest)))(self._decode)
         self._file = lru_cache(maxsize=2)(_open)
 
     @property
@@ -64,24 +55,26 @@ class PackedRows:
     @property
     def num_decoded(self) -> int:
         """Row groups decoded so far, those decoded again counted again."""
-        return self._tokens_of_group.cache_info().misses
+        return self._columns_of_group.cache_info().misses
 
-    def tokens(self, rows: Sequence[int | None]) -> Tokens:
-        """The tokens of these rows; None is a row of padding."""
-        shape = len(rows), self._row_tokens
-        found = Tokens(np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.full(shape, PADDING, np.int8))
-        found.position_ids_BT[:] = np.arange(self._row_tokens)
+    def batch(self, rows: Sequence[int | None]) -> Batch:
+        """The rows of these indices as a micro-batch; None is an empty row, for which nothing is read."""
+        shape, places = (len(rows), self.row_tokens), list[int | None]()
+        columns: dict[str, npt.NDArray[Any]] = {
+            "input_ids": np.zeros(shape, np.int32),
+            "position_ids": np.tile(np.arange(self.row_tokens, dtype=np.int32), (len(rows), 1)),
+            "segment_kind": np.zeros(shape, np.int8),
+        }
         for place, row in enumerate(rows):
+            places.append(None if row is None else place)
             if row is not None:
                 group, within = self._group_of(row)
-                decoded = self._tokens_of_group(group)
-                found.input_ids_BT[place] = decoded.input_ids_BT[within]
-                found.position_ids_BT[place] = decoded.position_ids_BT[within]
-                found.kind_BT[place] = decoded.kind_BT[within]
-        return found
+                for name, own in self._columns_of_group(group).items():
+                    columns[name][place] = own[within]
+        return batch_of(columns, places)
 
     def doc_ids(self, rows: Sequence[int | None]) -> list[str]:
-        """The documents of these rows, each once. Reads names alone, from the files; may run beside `tokens`."""
+        """The documents of these rows, each once. Reads names alone, from the files; may run beside `batch`."""
         within_of_group: dict[int, list[int]] = {}
         for row in rows:
             if row is not None:
@@ -99,12 +92,9 @@ class PackedRows:
         group = int(np.searchsorted(self._first_row_G, row, side="right")) - 1
         return group, row - int(self._first_row_G[group])
 
-    def _decode(self, group: int) -> Tokens:
+    def _decode(self, group: int) -> Columns:
         part, number = self._groups[group]
-        table = _read(self._file(part), part, number, _COLUMNS)
-        matrices = [table[name].combine_chunks().flatten().to_numpy().reshape(len(table), -1) for name in _COLUMNS]
-        assert matrices[0].shape[1] == self._row_tokens, f"{part} has rows of {matrices[0].shape[1]} tokens"
-        return Tokens(*matrices)
+        return columns_of(_read(self._file(part), part, number, COLUMNS))
 
 
 def _open(part: Path) -> Any:
@@ -114,9 +104,9 @@ def _open(part: Path) -> Any:
         raise _unreadable(part, error) from error
 
 
-def _read(file: Any, part: Path, group: int, columns: list[str]) -> pa.Table:
+def _read(file: Any, part: Path, group: int, columns: Sequence[str]) -> pa.Table:
     try:
-        return file.read_row_group(group, columns=columns, use_threads=False)
+        return file.read_row_group(group, columns=list(columns), use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(part, error) from error
 

@@ -8,6 +8,7 @@ rows a step reads follows from the step alone; a worker takes neighbours of them
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rcpt_ray.errors import UserError
@@ -90,11 +91,15 @@ def rows_of_step(plan: TrainingPlan, step: int) -> list[int | None]:
 
 
 def rows_of_rank(plan: TrainingPlan, step: int, rank: int) -> list[list[int | None]]:
-    """The micro-batches of one rank in one step: its share of the step's rows, which are sorted, empty ones last."""
-    rows = sorted(rows_of_step(plan, step), key=lambda row: (row is None, row))
+    """The micro-batches of one rank in one step: its share of the step's rows in their order, empty ones last."""
+    return share_of_rank(plan, sorted(rows_of_step(plan, step), key=lambda row: (row is None, row)), rank)
+
+
+def share_of_rank(plan: TrainingPlan, rows: Sequence[int | None], rank: int) -> list[list[int | None]]:
+    """The micro-batches of one rank, of a global batch's rows: the neighbours from its first one on."""
     size, num_own = plan.micro_batch_rows, plan.micro_batch_rows * plan.num_accumulations
-    own = rows[rank * num_own : (rank + 1) * num_own]
-    return [own[start : start + size] for start in range(0, num_own, size)]
+    first = rank * num_own
+    return [list(rows[start : start + size]) for start in range(first, first + num_own, size)]
 
 
 def learning_rate(spec: TrainingSpec, plan: TrainingPlan, step: int) -> float:
