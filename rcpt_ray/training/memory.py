@@ -15,7 +15,8 @@ inputs of layers stay, and one layer is there in whole.
 
 The two peaks are the end of a backward pass and the optimizer's step; the larger counts. On a CPU, small blocks that a
 pass frees stay with the process, so they count in the step too. Not counted: fragments of a GPU's memory, and buffers
-of the collectives.
+of the collectives. Peaks of SmolLM2-135M on a CPU, one worker in bf16, were met within 3% at T = 512 (in full and with
+adapters, with and without checkpointing) and T = 2,048 (in full, without); other cases were not measured, nor any GPU.
 """
 
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def memory_need(
     buffers += gradients if zero >= 2 and plan.num_accumulations > 1 else 0
     optimizer = (12 if mixed or zero else 8) * own
     gradients_in_fp32, temporary = (4, 4 if on_gpu else 8) if mixed or zero else (0, 0)
-    step = (gradients_in_fp32 + temporary) * own + (0 if mixed else gradients)
+    step = (gradients_in_fp32 + temporary) * own + (gradients if zero < 2 or not mixed else 0)
     linear, scores = _activations(model, spec, plan, number, precision)
     if not on_gpu:
         step += linear + (scores if _scores_stay(model.layer, plan) else 0)
