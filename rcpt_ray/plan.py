@@ -2,7 +2,8 @@
 
 A stage's time is tokens / speed. The speed is the one measured in this run folder where the stage was made before,
 otherwise operations / (assumed rate of the hardware): 2 P operations a token generated or scored and 6 P a token
-trained, for a model of P parameters (Kaplan et al., arXiv 2001.08361, section 2.1).
+trained, for a model of P parameters (Kaplan et al., arXiv 2001.08361, section 2.1); adapters spare the 2 P of the
+weights' gradients, gradient checkpointing adds the 2 P of another forward pass.
 """
 
 import statistics
@@ -16,6 +17,7 @@ from rcpt_ray.artifacts import Manifest, read_manifest, read_run_recipe, run_pat
 from rcpt_ray.corpus.reading.pieces import expected_size
 from rcpt_ray.models import ResolvedModel
 from rcpt_ray.pipeline import Pipeline, build_pipeline
+from rcpt_ray.plan_training import TrainingToDo, print_trainings
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.stage import Builder, Built, Stage, look_up
 from rcpt_ray.terminal import duration, table_console
@@ -53,7 +55,7 @@ def print_plan(recipe: Recipe, num_sample: int | None = None) -> None:
     table = Table(title=f"plan of {recipe.name} in {recipe.run}")
     for column in ("stage", "fingerprint", "state", "tokens", "time", "from"):
         table.add_column(column, overflow="fold")
-    total = 0.0
+    total, trainings = 0.0, list[TrainingToDo]()
     for built in stages:
         fingerprint = built.stage.fingerprint or "after its inputs"
         if built.manifest is not None:
@@ -61,11 +63,15 @@ def print_plan(recipe: Recipe, num_sample: int | None = None) -> None:
             continue
         expected = expect(built.stage, recipe, done, run)
         total += expected.seconds or 0.0
+        if built.stage.name == "training":
+            trainings.append(_training_to_do(built.stage, recipe, done, expected))
         tokens = "" if expected.tokens is None else f"{expected.tokens:,.0f}"
         seconds = "" if expected.seconds is None else duration(expected.seconds)
         table.add_row(built.stage.title, fingerprint, "to do", tokens, seconds, expected.source)
     console = table_console()
     console.print(table)
+    if trainings:
+        print_trainings(trainings, recipe, done.student, console)
     console.print(f"about {duration(total)} of work left" if total else "nothing is left to do", highlight=False)
     if num_sample is not None:
         from rcpt_ray.sample import print_samples
@@ -90,10 +96,20 @@ def expect(stage: Stage, recipe: Recipe, done: Pipeline, run: Path) -> Expectati
             spec = recipe.arm_settings(name).training
             tokens = spec.num_epochs * _mixture_tokens(recipe, done, name, text_tokens, thought_tokens)
             devices = spec.num_workers, float(spec.cpus_per_worker), float(spec.gpus_per_worker)
-            return _expectation(tokens, 6 * tokens, done.student, devices, stage, run)
+            operations = (4 if spec.adapter else 6) + (2 if spec.gradient_checkpointing else 0)
+            return _expectation(tokens, operations * tokens, done.student, devices, stage, run)
         case _:
             seconds = _measured_seconds(stage, run)
             return Expectation(None, seconds, "measured here" if seconds is not None else "")
+
+
+def _training_to_do(stage: Stage, recipe: Recipe, done: Pipeline, expected: Expectation) -> TrainingToDo:
+    name = stage.title.removeprefix("training of ")
+    spec, mixture = recipe.arm_settings(name).training, done.arms[name].mixture
+    tokens = (expected.tokens or 0.0) / spec.num_epochs
+    if mixture is not None and mixture.manifest is not None:
+        return TrainingToDo(name, tokens, mixture.manifest.details["num_rows"], expected.seconds, expected.source)
+    return TrainingToDo(name, tokens, None, expected.seconds, expected.source)
 
 
 def _mixture_tokens(recipe: Recipe, done: Pipeline, name: str, text_tokens: float, thought_tokens: float) -> float:

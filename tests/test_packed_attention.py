@@ -10,7 +10,8 @@ import pytest
 
 from rcpt_ray.artifacts import write_table
 from rcpt_ray.mixture.pack import Documents, pack
-from rcpt_ray.training.feed import Batch, PackedFeed
+from rcpt_ray.training.batch import Batch
+from rcpt_ray.training.packed_rows import PackedRows
 
 ROW_TOKENS = 48
 LENGTHS = (20, 15, 48, 9, 30, 7)
@@ -42,7 +43,7 @@ def model_of(folder: Path, attention: str) -> Any:
 def packed_batch(documents: Documents, folder: Path) -> tuple[Batch, pa.Table]:
     rows = pa.concat_tables(pack(documents, ROW_TOKENS, padding_id=3, seed=[1]))
     write_table(folder / "part-0.parquet", rows)
-    return PackedFeed([folder / "part-0.parquet"]).batch(list(range(len(rows)))), rows
+    return PackedRows([folder / "part-0.parquet"]).batch(range(len(rows))), rows
 
 
 def packed_logits(model: Any, batch: Batch) -> Any:

@@ -1,21 +1,17 @@
-"""Every packed row is trained on once an epoch, whoever reads it, and no target is another document's."""
+"""The plan: every packed row once an epoch, whoever reads it, and a learning rate of the shape that was asked for."""
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rcpt_ray.artifacts import write_table
-from rcpt_ray.mixture.pack import Documents, pack
-from rcpt_ray.records import PADDING
+from rcpt_ray.errors import UserError
 from rcpt_ray.training.deepspeed_config import deepspeed_config
-from rcpt_ray.training.feed import Batch, PackedFeed
+from rcpt_ray.training.order import rows_between
 from rcpt_ray.training.plan import (
     TrainingPlan,
     learning_rate,
@@ -89,10 +85,34 @@ def test_a_step_has_the_same_rows_for_one_two_and_four_workers() -> None:
     assert all(other == one for other in others)
 
 
-def test_micro_batches_go_round_the_workers() -> None:
-    plan = plan_of(spec_of(8, num_workers=2, micro_batch_rows=2), num_rows=8)
-    a, b, c, d = (rows_of_step(plan, 0)[start : start + 2] for start in (0, 2, 4, 6))
-    assert (rows_of_rank(plan, 0, 0), rows_of_rank(plan, 0, 1)) == ([a, c], [b, d])
+def test_a_worker_takes_neighbours_so_that_it_reads_few_pieces_of_files() -> None:
+    plan = plan_of(spec_of(8, num_workers=2, micro_batch_rows=2), num_rows=5)
+    assert rows_of_rank(plan, 0, 0) == [[0, 1], [2, 3]]
+    assert rows_of_rank(plan, 0, 1) == [[4, None], [None, None]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(num_rows=st.integers(1, 200), block_rows=st.integers(1, 50), cut=st.integers(0, 200), epoch=st.integers(0, 3))
+def test_places_of_an_epoch_give_every_row_once_however_they_are_asked_for(
+    num_rows: int, block_rows: int, cut: int, epoch: int
+) -> None:
+    cut = min(cut, num_rows)
+    whole = rows_between(5, epoch, 0, num_rows, num_rows, block_rows)
+    assert sorted(whole.tolist()) == list(range(num_rows))
+    parts = [rows_between(5, epoch, *ends, num_rows, block_rows) for ends in ((0, cut), (cut, num_rows))]
+    assert np.concatenate(parts).tolist() == whole.tolist()
+
+
+def test_rows_of_a_step_lie_close_together_and_batches_of_two_epochs_differ() -> None:
+    """Batches of 8 come from one block of 512 neighbours, which another epoch shares out otherwise."""
+    plan = plan_of(spec_of(8, num_epochs=2), num_rows=51_200)
+    epoch = plan.num_steps // 2
+    spans = [np.ptp(np.array(rows_of_step(plan, step), int)) for step in range(64)]
+    assert sum(span < plan.block_rows for span in spans) >= len(spans) - 2  # a block may wrap around the end
+    batches = {frozenset(rows_of_step(plan, step)) for step in range(64)}
+    of_row = {row: step for step in range(epoch, plan.num_steps) for row in rows_of_step(plan, step)}
+    again = [len({of_row[row] for row in batch}) for batch in batches]
+    assert np.mean(again) > 7, "rows of a batch are hardly ever together again"
 
 
 def test_last_batch_is_filled_with_empty_rows_and_no_other_is() -> None:
@@ -114,6 +134,11 @@ def test_order_of_rows_follows_seed_and_epoch() -> None:
     assert steps(plan_of(spec_of(40), num_rows=40)) == [first]
 
 
+def test_mixture_without_rows_is_refused_with_its_numbers() -> None:
+    with pytest.raises(UserError, match=r"the mixture has 0 packed rows of 16 tokens.*give more documents"):
+        plan_of(spec_of(8), num_rows=0)
+
+
 def rates(spec: TrainingSpec, num_steps: int) -> list[float]:
     plan = plan_of(spec, num_rows=num_steps * spec.global_batch_rows)
     return [learning_rate(spec, plan, step) for step in range(num_steps)]
@@ -133,8 +158,46 @@ def test_cosine_falls_from_the_peak_to_a_tenth_of_it() -> None:
     assert found[-1] == pytest.approx(0.01, rel=1e-3)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "constant"])
-@pytest.mark.parametrize("warmup_share", [0.0, 0.1, 1.0])
+def test_wsd_is_level_at_the_peak_and_then_falls_in_equal_steps() -> None:
+    spec = spec_of(learning_rate=0.1, warmup_share=0.2, decay_share=0.4, schedule="wsd", final_learning_rate_share=0.5)
+    found = rates(spec, num_steps=10)
+    assert found[2:6] == [0.1] * 4
+    assert found[6:] == pytest.approx([0.1, 0.0875, 0.075, 0.0625])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    num_steps=st.integers(1, 60),
+    schedule=st.sampled_from(["cosine", "wsd", "constant"]),
+    shares=st.tuples(st.floats(0, 1), st.floats(0, 1)).filter(lambda shares: sum(shares) <= 1),
+    floor=st.floats(0, 1),
+)
+def test_rate_rises_stays_and_falls_without_a_jump(
+    num_steps: int, schedule: Any, shares: tuple[float, float], floor: float
+) -> None:
+    warmup_share, decay_share = shares
+    spec = spec_of(
+        learning_rate=0.1,
+        schedule=schedule,
+        warmup_share=warmup_share,
+        decay_share=decay_share,
+        final_learning_rate_share=floor,
+    )
+    plan, found = plan_of(spec, num_rows=num_steps * 8), rates(spec, num_steps)
+    rising, level = plan.num_warmup_steps, num_steps - plan.num_decay_steps
+    assert 0 <= rising <= level <= num_steps
+    assert found[: rising + 1] == sorted(found[: rising + 1])
+    assert found[rising : level + 1] == pytest.approx([0.1] * len(found[rising : level + 1]))
+    assert found[level:] == sorted(found[level:], reverse=True)
+    steepest = [0.1 / (rising + 1), 0.1 * (1 - floor) * math.pi / 2 / max(1, plan.num_decay_steps)]
+    assert all(abs(after - before) <= max(steepest) + 1e-12 for before, after in pairwise(found))
+    assert min(found) > 0 and max(found) <= 0.1 + 1e-12
+    if rising < num_steps:
+        assert found[-1] >= 0.1 * floor - 1e-12, "the rate ends above what it falls to, and never below"
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "wsd", "constant"])
+@pytest.mark.parametrize("warmup_share", [0.0, 0.1, 0.8])
 @pytest.mark.parametrize("num_steps", [1, 2, 7])
 def test_no_step_of_a_short_run_is_wasted(schedule: Any, warmup_share: float, num_steps: int) -> None:
     found = rates(spec_of(learning_rate=0.1, warmup_share=warmup_share, schedule=schedule), num_steps)
@@ -150,66 +213,3 @@ def test_deepspeed_is_told_what_the_plan_says(precision: str) -> None:
     assert config["train_batch_size"] == math.prod(sizes) * spec.num_workers
     assert (config["gradient_clipping"], config["zero_optimization"]["stage"]) == (0.5, 1)
     assert config["bf16"]["enabled"] is (precision == "bf16")
-
-
-def feed_of(folder: Path, lengths: Sequence[int] = (16, 40, 5, 6, 9, 3), num_parts: int = 1) -> PackedFeed:
-    """Packed documents in which no token occurs twice; those longer than a row are split."""
-    ids = np.arange(100, 100 + sum(lengths), dtype=np.int32)
-    kinds = np.concatenate([np.arange(length) % 4 + 1 for length in lengths]).astype(np.int8)
-    starts = np.append(0, np.cumsum(lengths)).astype(np.int64)
-    documents = Documents([f"d{n}" for n in range(len(lengths))], ids, kinds, starts)
-    table = pa.concat_tables(pack(documents, ROW_TOKENS, padding_id=0, seed=[1]))
-    size = math.ceil(len(table) / num_parts)
-    parts = [folder / f"part-{number}.parquet" for number in range(num_parts)]
-    for number, part in enumerate(parts):
-        write_table(part, table.slice(number * size, size))
-    return PackedFeed(parts)
-
-
-def segments_of(batch: Batch) -> np.ndarray[Any, Any]:
-    """Numbers of the documents in each row, told by positions that begin again."""
-    return np.cumsum(batch.position_ids_BT == 0, axis=1)
-
-
-def test_target_is_the_next_token_of_the_same_document(tmp_path: Path) -> None:
-    feed = feed_of(tmp_path)
-    batch = feed.batch(list(range(feed.num_rows)))
-    segments, has_target = segments_of(batch), batch.target_kind_BT != PADDING
-    inside = (segments[:, 1:] == segments[:, :-1]) & (batch.input_ids_BT[:, 1:] != 0)
-    assert (has_target[:, :-1] == inside).all()
-    assert not has_target[:, -1].any()
-    assert (batch.target_ids_BT[:, :-1][inside] == batch.input_ids_BT[:, 1:][inside]).all()
-
-
-def test_target_has_the_kind_of_the_token_that_it_is(tmp_path: Path) -> None:
-    """The document of 16 tokens has a row of its own; its kinds are 1 2 3 4 1 2 ..."""
-    batch = feed_of(tmp_path, [16]).batch([0])
-    assert batch.target_kind_BT.tolist() == [[*(n % 4 + 1 for n in range(1, 16)), PADDING]]
-
-
-def test_padding_is_neither_a_target_nor_has_one(tmp_path: Path) -> None:
-    batch = feed_of(tmp_path, [5]).batch([0])
-    assert (batch.target_kind_BT != PADDING).tolist() == [[True] * 4 + [False] * 12]
-
-
-def test_empty_row_has_no_targets_and_leaves_the_others_theirs(tmp_path: Path) -> None:
-    feed = feed_of(tmp_path)
-    whole, alone = feed.batch([1, None, 1]), feed.batch([1])
-    assert (whole.target_kind_BT[1] == PADDING).all()
-    for row in (0, 2):
-        assert (whole.target_kind_BT[row] == alone.target_kind_BT[0]).all()
-        assert (whole.target_ids_BT[row] == alone.target_ids_BT[0]).all()
-    assert (feed.batch([1]).target_kind_BT == alone.target_kind_BT).all()
-
-
-def test_batch_of_empty_rows_has_no_targets(tmp_path: Path) -> None:
-    batch = feed_of(tmp_path).batch([None, None])
-    assert batch.input_ids_BT.shape == (2, ROW_TOKENS)
-    assert (batch.target_kind_BT == PADDING).all()
-
-
-def test_rows_are_the_same_however_many_parts_hold_them(tmp_path: Path) -> None:
-    one, three = feed_of(tmp_path / "one"), feed_of(tmp_path / "three", num_parts=3)
-    assert (one.num_rows, one.row_tokens) == (three.num_rows, three.row_tokens) == (5, ROW_TOKENS)
-    rows: list[int | None] = [4, 0, 3]
-    assert (one.batch(rows).input_ids_BT == three.batch(rows).input_ids_BT).all()

@@ -4,6 +4,7 @@ What a step is stands in step.py, what it reads in feed.py, what a kill leaves i
 watch.py.
 """
 
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -42,7 +43,7 @@ def train(job: TrainingJob, rank: int, feed: Feed | None = None) -> None:
         if batches is None:
             break
         row = run_step(engine, optimizer, batches, job, step)
-        guard.check(row, feed.doc_ids(step))
+        guard.check(row, partial(feed.doc_ids, step))
         watch.step(row)
         if (step + 1) % job.spec.checkpoint_every_steps == 0 and not feed.ends_with(step):
             save_checkpoint(engine, checkpoints, step + 1, rank, frozen_weights=frozen)

@@ -5,7 +5,7 @@ B rows, T tokens, V vocabulary
 
 from typing import Any
 
-from rcpt_ray.training.feed import Batch
+from rcpt_ray.training.batch import Batch
 
 
 def token_losses(engine: Any, batch: Batch) -> tuple[Any, Any]:

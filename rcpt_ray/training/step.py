@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rcpt_ray.records import SEGMENT_KINDS, TEXT, THOUGHT_KIND
-from rcpt_ray.training.feed import Batch
+from rcpt_ray.training.batch import Batch
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.losses import token_losses
 from rcpt_ray.training.plan import learning_rate
