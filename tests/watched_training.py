@@ -1,8 +1,7 @@
 """Trainings of the tiny model in this process, as one worker runs them: real DeepSpeed, no Ray."""
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +23,14 @@ HELDOUT_TEXTS = {
 }
 
 
-@contextlib.contextmanager
-def one_rank(folder: Path) -> Iterator[None]:
-    """A process group of this process alone."""
+def be_one_rank() -> None:
+    """Have a process group of this process alone; it stays, because DeepSpeed keeps what it made of the first one."""
     import torch
 
     os.environ |= {"DS_ACCELERATOR": "cpu", "LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "1"}
-    store = torch.distributed.FileStore(str(folder / "store"), 1)
-    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    try:
-        yield
-    finally:
-        torch.distributed.destroy_process_group()
+    torch.set_num_threads(1)
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
 
 
 def make_mixture(folder: Path, num_documents: int = 24, seed: int = 5) -> list[Path]:
@@ -93,5 +88,6 @@ def make_job(
 
 def trained(job: TrainingJob) -> Path:
     """The job's folder once it is trained."""
+    be_one_rank()
     train(job, 0)
     return job.folder

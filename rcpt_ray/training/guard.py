@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rcpt_ray.artifacts import write_atomic
+from rcpt_ray.errors import WorkStopped
 from rcpt_ray.training.guard_spec import GuardSpec
 
 STOPPED = "stopped.json"
@@ -21,7 +22,7 @@ _ENOUGH_STEPS = 8
 _SHOWN_DOCUMENTS = 3
 
 
-class TrainingStopped(RuntimeError):
+class TrainingStopped(WorkStopped):
     """Going on is useless; one sentence with the step, the documents of its batch and what can be done."""
 
 

@@ -112,7 +112,11 @@ def _save_adapter(model: Any, weights: dict[str, Any], tokenizer: Any, job: Trai
     shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(folder, state_dict={name: tensor.cpu() for name, tensor in weights.items()})
     student = job.provenance.get("student", {})
-    named = {"base_model_name_or_path": student.get("reference", job.model_path)}
+    modules = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["target_modules"]
+    named = {
+        "base_model_name_or_path": student.get("reference", job.model_path),
+        "target_modules": sorted(modules) if isinstance(modules, list) else modules,  # peft writes a set
+    }
     if "/" in public_name(job):
         named["revision"] = student.get("revision")
     _change_json(folder / "adapter_config.json", named)
