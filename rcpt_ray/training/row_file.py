@@ -34,13 +34,13 @@ class RowFile:
         self._file.write("".join(_line(row) for row in rows))
         self._file.flush()
 
-    def make_durable(self) -> None:
+    def flush(self) -> None:
         """What was appended outlives the machine."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Nothing more is appended."""
-        self.make_durable()
+        self.flush()
         self._file.close()
 
 

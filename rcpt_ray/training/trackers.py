@@ -31,6 +31,9 @@ class Tracker(Protocol):
     def log(self, step: int, figures: Figures) -> None:
         """Show figures at a step."""
 
+    def flush(self) -> None:
+        """What was shown outlives this process, where that needs no answer from elsewhere."""
+
     def close(self) -> None:
         """Send what is left."""
 
@@ -87,6 +90,9 @@ class _TensorBoard:
         for name, value in figures.items():
             self._writer.add_scalar(name, value, step)
 
+    def flush(self) -> None:
+        self._writer.flush()
+
     def close(self) -> None:
         self._writer.close()
 
@@ -107,6 +113,9 @@ class _MLflow:
         new = [Metric(name, value, now_ms, step) for name, value in figures.items() if step > self._newest(name)]
         if new:
             self._operation = self._client.log_batch(self._run_id, metrics=new, synchronous=False)
+
+    def flush(self) -> None:
+        """The server is not waited for."""
 
     def close(self) -> None:
         if self._operation is not None:
@@ -140,6 +149,9 @@ class _WeightsAndBiases:
 
     def log(self, step: int, figures: Figures) -> None:
         self._run.log(dict(figures), step=step)  # a step that it has is left out by W&B itself
+
+    def flush(self) -> None:
+        """A process of its own sends."""
 
     def close(self) -> None:
         self._run.finish()

@@ -108,9 +108,8 @@ class Watch:
     def pause(self) -> Iterator[None]:
         """Time inside the block is not the next step's own; rows so far are durable, as a checkpoint relies on them."""
         started = time.monotonic()
-        if self._files is not None:
-            for file in self._files:
-                file.make_durable()
+        for shown in (*(self._files or ()), *self._trackers):
+            shown.flush()
         yield
         paused_s = time.monotonic() - started
         self._pause_s += paused_s
