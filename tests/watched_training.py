@@ -33,13 +33,14 @@ def be_one_rank() -> None:
         torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
 
 
-def make_mixture(folder: Path, num_documents: int = 24, seed: int = 5) -> list[Path]:
+def make_mixture(folder: Path, num_documents: int = 24, delimiters: tuple[int, int] = (300, 301)) -> list[Path]:
     """Packed rows of documents of random tokens and all kinds, named d0, d1 and so on."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(5)
     ids, kinds, starts = [], [], [0]
     for _ in range(num_documents):
         length = int(random.integers(20, ROW_TOKENS))
         ids.append(random.integers(4, 300, length))
+        ids[-1][[1, 10]] = delimiters
         kinds.append(np.repeat([BOS_EOS, DELIMITER, THOUGHT_KIND, DELIMITER, TEXT], [1, 1, 8, 1, length - 11]))
         starts.append(starts[-1] + length)
     documents = Documents(

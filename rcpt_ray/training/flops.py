@@ -75,9 +75,8 @@ def operations_per_token(size: ModelSize, mean_context: float) -> float:
 def model_size(model: Any) -> ModelSize:
     """The size of a transformers model, with adapters or without, whole or partitioned by ZeRO 3."""
     config = model.config.get_text_config()
-    lookup = model.get_input_embeddings()
-    output = model.get_output_embeddings()
-    only_looked_up = set(lookup.parameters()) if output is None or output.weight is not lookup.weight else set()
+    is_tied = getattr(model.config, "tie_word_embeddings", False)
+    only_looked_up = set() if is_tied else set(model.get_input_embeddings().parameters())
     counted = [parameter for parameter in model.parameters() if parameter not in only_looked_up]
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return ModelSize(
