@@ -94,7 +94,7 @@ def _plot_column(
         steps, values = _column(table, column)
         curves.append(_Curve(index, 0, steps, [scaled(value) for value in values]))
         middle = float(np.nanmedian(curves[-1].values))
-        said.append(f"{arms[index].name} {middle:,.3g} in the middle of its steps")
+        said.append(f"{arms[index].name} {middle:,.{2 if middle < 100 else 0}f} at the median of its steps")
     return _plot(arms, title, y_label, curves, [], said, name)
 
 

@@ -47,6 +47,7 @@ def save_model(engine: Any, tokenizer: Any, job: TrainingJob, rank: int) -> None
     tokenizer.save_pretrained(temporary)
     _write_words(temporary, job, is_adapter=False)
     for file in temporary.iterdir():
+        shutil.copymode(temporary / "config.json", file)  # weights are saved for their owner alone
         with file.open("rb") as content:
             os.fsync(content.fileno())
     shutil.rmtree(job.folder / "model", ignore_errors=True)
