@@ -264,6 +264,7 @@ def test_vllm_writes_what_transformers_writes(
     )
     wanted = SamplingParams(temperature=0.0, max_tokens=16, ignore_eos=True)
     written = engine.generate([{"prompt_token_ids": prompt} for prompt in prompts], wanted)
+    engine.llm_engine.engine_core.shutdown()
     model = loaded(folder, "float32")
     for prompt, output in zip(prompts, written, strict=True):
         expected = model.generate(
