@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import open_run
-from rcpt_ray.errors import UserError
+from rcpt_ray.errors import UserError, WorkStopped
 from rcpt_ray.models import ResolvedModel, resolve_model
 from rcpt_ray.pipeline import Pipeline, Resolve, build_pipeline
 from rcpt_ray.recipe import Recipe
@@ -66,7 +66,8 @@ def failure(error: Exception, terminal: Terminal, log: Path) -> Exception | Syst
     if mistake is not None:
         return mistake
     traceback.print_exception(error)
-    terminal.say(f"failed: {_last_line(error)}; the whole story is in {log}")
+    told = str(error) if isinstance(error, WorkStopped) else _last_line(error)
+    terminal.say(f"failed: {told}; the whole story is in {log}")
     return StageFailed(1)
 
 

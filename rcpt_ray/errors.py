@@ -1,4 +1,4 @@
-"""The one exception for mistakes that a user can mend."""
+"""Exceptions that are told in one sentence: mistakes that a user can mend, and work that stopped itself."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,7 @@ class UserError(ValueError):
     The sentence names the setting, its value, the rule it broke and the way out. The command line prints it without
     a traceback and exits with code 2; any other exception is a defect of ours and keeps its traceback.
     """
+
+
+class WorkStopped(RuntimeError):
+    """Work ended itself because going on is useless, told in one sentence; exit code 1."""

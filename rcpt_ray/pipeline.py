@@ -19,6 +19,7 @@ from rcpt_ray.stage import Builder, Built
 from rcpt_ray.stages import corpus_stage, evaluation_stage, mixture_stage, report_stage, training_stage
 from rcpt_ray.thought_stages import generate_stage, scores_stage, select_stage
 from rcpt_ray.thoughts.spec import ThoughtsSpec
+from rcpt_ray.training.trackers import require_packages
 
 STAGES = ("corpus", "thoughts", "mixture", "training", "evaluation", "report")
 """Where a command may stop; `thoughts` holds the stages generate, scores and select."""
@@ -74,6 +75,9 @@ def build_pipeline(recipe: Recipe, build: Builder, until: str = "report", resolv
                 done.teachers[name] = _teacher(thoughts, resolve)
                 if thoughts.select.needs_gain:
                     judges[name] = resolve(thoughts.scores.student or recipe.student, False)
+    if last >= STAGES.index("training"):
+        for name in trained:
+            require_packages(settings[name].training.watch)
     if last >= STAGES.index("mixture"):
         done.student = resolve(recipe.student, False)
     corpus = done.corpus = build.one(corpus_of_recipe)

@@ -84,13 +84,38 @@ STEP: Final = pa.schema(
         ("loss", pa.float64()),
         ("loss_text", pa.float64()),
         ("loss_thought", pa.float64()),
+        ("loss_delimiter", pa.float64()),
+        ("loss_bos_eos", pa.float64()),
         ("grad_norm", pa.float64()),
         ("learning_rate", pa.float64()),
         ("num_tokens", pa.int64()),
+        ("tokens_per_s", pa.float64()),
+        ("mfu", pa.float64()),
+        ("memory_bytes", pa.int64()),
+        ("seconds", pa.float64()),
+        ("overhead_seconds", pa.float64()),
+        ("pause_seconds", pa.float64()),
+    ]
+)
+"""One optimizer step (from 0); losses are weighted means in nats a token over the global batch.
+
+The loss of a kind without targets is null, and so is the gradient norm of a step that fp16's loss scale skipped.
+`num_tokens` are targets; `memory_bytes` is the most that any worker has held so far (on its GPU, else as a process);
+`seconds` is the whole step and `overhead_seconds` its part outside forward, backward and optimizer; `pause_seconds`
+went into checkpoints and measurements since the step before and is in neither.
+"""
+
+HELDOUT_BITS: Final = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("domain", pa.string()),
+        ("bits_per_byte", pa.float64()),
+        ("num_documents", pa.int32()),
+        ("num_bytes", pa.int64()),
         ("seconds", pa.float64()),
     ]
 )
-"""One optimizer step; losses are weighted means in nats a token over the global batch."""
+"""Bits per byte of one domain's held-out documents after so many steps; 0 is the student as it came."""
 
 SCORE: Final = pa.schema(
     [

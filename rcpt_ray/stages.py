@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import Outcome
 from rcpt_ray.corpus import spec as corpus_spec
+from rcpt_ray.corpus.reading.paths import public_path
 from rcpt_ray.corpus.spec import HELDOUT_PARTS, REPLAY_PARTS, TRAIN_PARTS
 from rcpt_ray.decontamination import evaluation_digests, evaluation_index
 from rcpt_ray.evaluation import spec as evaluation_spec
@@ -126,6 +127,7 @@ def training_stage(
             "seed": recipe.seed,
             "student": {"reference": student.reference, "revision": student.revision, "checksum": student.checksum},
             "corpus": corpus.digest,
+            "sources": {source: public_path(own.path) for source, own in recipe.corpus.sources.items()},
             "mixture": {"digest": mixture.digest, "settings": dict(mixture.record.config)},
             "training": spec.defining(),
         }

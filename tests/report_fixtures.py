@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from rcpt_ray.artifacts import Counts, Manifest
 from rcpt_ray.recipe import Recipe, recipe_from
-from rcpt_ray.records import SCORE, STEP
+from rcpt_ray.records import HELDOUT_BITS, SCORE, STEP
 from rcpt_ray.report.inputs import ArmResult, ReportInputs
 
 ARMS = ("base", "standard", "standard_tokens", "reasoning")
@@ -103,14 +103,36 @@ def make_steps(name: str, num_steps: int = 30) -> pa.Table:
             "loss": loss - 0.4 * has_thoughts,
             "loss_text": loss if has_thoughts else None,
             "loss_thought": loss - 0.8 if has_thoughts else None,
-            "grad_norm": 1.0,
+            "grad_norm": 1.0 + 0.2 * math.cos(step),
             "learning_rate": 1e-4,
             "num_tokens": 4096,
-            "seconds": 3.0,
+            "tokens_per_s": 4096 / (3.0 + 0.1 * math.sin(step)),
+            "mfu": 0.35,
+            "memory_bytes": (3 << 30) + (step << 20),
+            "seconds": 3.0 + 0.1 * math.sin(step),
+            "overhead_seconds": 0.02,
+            "pause_seconds": 0.0,
         }
         for step, loss in enumerate(losses)
     ]
     return pa.Table.from_pylist(rows, schema=STEP)
+
+
+def make_heldout(name: str, num_steps: int = 30) -> pa.Table:
+    """Two domains measured four times."""
+    rows = [
+        {
+            "step": step,
+            "domain": domain,
+            "bits_per_byte": start - 0.002 * step - 0.01 * ARMS.index(name),
+            "num_documents": 12,
+            "num_bytes": 9000,
+            "seconds": 1.5,
+        }
+        for step in range(0, num_steps + 1, 10)
+        for domain, start in (("law", 1.2), ("stem", 1.0))
+    ]
+    return pa.Table.from_pylist(rows, schema=HELDOUT_BITS)
 
 
 def make_arm(name: str) -> ArmResult:
@@ -141,6 +163,7 @@ def make_arm(name: str) -> ArmResult:
             details={"num_epochs": 1},
         ),
         make_steps(name, num_steps=20 if name == "standard" else 30),
+        make_heldout(name, num_steps=20 if name == "standard" else 30),
     )
 
 

@@ -24,11 +24,15 @@ def test_the_arms_table_names_each_arm(page: Page) -> None:
     assert table.count('scope="col"') == 9
 
 
-def test_the_four_plots_are_drawn_and_told_in_words(page: Page) -> None:
-    assert len(re.findall(r"<svg\b", page.dom)) == 4
+def test_the_plots_are_drawn_and_told_in_words(page: Page) -> None:
+    assert len(re.findall(r"<svg\b", page.dom)) == 8
     told = re.findall(r'<figure role="img" aria-label="(.*?)"', page.dom)
     assert [words.split(":")[0].split(",")[0] for words in told] == [
         "Training loss by step",
+        "Held-out bits per byte while training",
+        "Gradient norm by step",
+        "Training speed by step",
+        "Memory by step",
         "Held-out bits per byte",
         "Accuracy by arm",
         "Length of the thoughts that were kept",

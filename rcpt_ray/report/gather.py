@@ -35,6 +35,7 @@ def gather(recipe: Recipe, done: "Pipeline") -> ReportInputs:
                 mixture=arm.mixture.record if arm.mixture else None,
                 training=arm.training.record if arm.training else None,
                 steps=pq.read_table(arm.training.path / "steps.parquet") if arm.training else None,
+                heldout=_heldout(arm.training),
                 written=[
                     stage.record
                     for stage in (arm.generated, arm.selected, arm.rewritten, arm.paraphrases)
@@ -58,6 +59,11 @@ def gather(recipe: Recipe, done: "Pipeline") -> ReportInputs:
 def _kept_thoughts(selected: Built) -> list[dict[str, Any]]:
     tables = [pq.read_table(part) for part in selected.parts("part-*.parquet")]
     return [row for row in pa.concat_tables(tables).to_pylist() if row["status"] == "ok"] if tables else []
+
+
+def _heldout(training: Built | None) -> pa.Table | None:
+    file = training.path / "heldout.parquet" if training else None
+    return pq.read_table(file) if file is not None and file.exists() else None
 
 
 def _in_words(spec: ModelSpec, model: "ResolvedModel") -> str:

@@ -21,6 +21,8 @@ class ArmResult:
     training: Manifest | None = None
     steps: pa.Table | None = None
     """Rows of records.STEP."""
+    heldout: pa.Table | None = None
+    """Rows of records.HELDOUT_BITS, where they were measured while training."""
     written: list[Manifest] = field(default_factory=list)
     """Generate and select stages of its thoughts and paraphrases."""
 

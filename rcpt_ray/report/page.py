@@ -3,7 +3,7 @@
     ReportInputs, figures of the arms -> Content (sentences, tables, plots, examples) -> one self-contained page
 
 Invariants: the page loads nothing and runs nothing (its own policy forbids both); every name and text from data is
-escaped, only the SVG that `plots` made is taken as markup; what the run does not show is said at the top.
+escaped, only the SVG that `drawing` made is taken as markup; what the run does not show is said at the top.
 """
 
 import re
@@ -15,8 +15,9 @@ from typing import Final
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from rcpt_ray.report.drawing import Plot
 from rcpt_ray.report.inputs import ReportInputs
-from rcpt_ray.report.plots import Plot, make_plots
+from rcpt_ray.report.plots import make_plots
 from rcpt_ray.report.statistics import CHANCE, ArmFigures
 from rcpt_ray.report.table import Table
 from rcpt_ray.report.tables import NOTHING, make_tables

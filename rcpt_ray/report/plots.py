@@ -1,64 +1,28 @@
-"""The report's plots as inline SVG: losses, bits per byte, accuracy, lengths of thoughts.
+"""The report's plots: curves of the trainings, bits per byte, accuracy, lengths of thoughts.
 
-Invariants: the same figures give the same bytes (fixed salt for ids, no dates); ids differ between the plots of a page;
-text stays text and names from data are never read as formulas; colours are Okabe and Ito's, which colour-blind readers
-tell apart, and every arm has a marker of its own as well. A plot without figures is left out.
-Price: about 0.1 s a plot.
+A plot without figures is left out. Price: about 0.1 s a plot.
 """
 
-import io
 import math
-import re
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from rcpt_ray.report.inputs import ArmResult, ReportInputs
+from rcpt_ray.report.drawing import COLOURS, MARKERS, STYLE, Plot, add_legend, as_svg, handle, new_axes
+from rcpt_ray.report.inputs import ReportInputs
 from rcpt_ray.report.statistics import CHANCE, ArmFigures, Estimate
-
-_COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "<")
-_STYLE: Final[dict[Any, Any]] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
-    "font.size": 9.0,
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10.0,
-    "axes.titlelocation": "left",
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "axes.axisbelow": True,
-}
-_WIDTH_INCHES: Final = 4.6
-_LETTERS_IN_WIDTH: Final = 54
-_MARKED_STEPS: Final = 40
-"""Curves of at most so many steps show each of them."""
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A plot as an `<svg>` element, and what it shows in words."""
-
-    title: str
-    alt: str
-    svg: str
+from rcpt_ray.report.training_plots import plot_trainings
 
 
 def make_plots(inputs: ReportInputs, figures: Sequence[ArmFigures]) -> list[Plot]:
     """Every plot that has figures, in the order of the report."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         plots = [
-            _plot_losses(inputs.arms),
+            *plot_trainings(inputs.arms),
             _plot_bits_per_byte(figures),
             _plot_accuracy(figures),
             _plot_thought_tokens(inputs.thought_tokens),
@@ -66,43 +30,12 @@ def make_plots(inputs: ReportInputs, figures: Sequence[ArmFigures]) -> list[Plot
     return [plot for plot in plots if plot is not None]
 
 
-def _plot_losses(arms: Sequence[ArmResult]) -> Plot | None:
-    trained = [
-        (index, arm.name, arm.steps.sort_by("step").to_pydict())
-        for index, arm in enumerate(arms)
-        if arm.steps is not None and len(arm.steps)
-    ]
-    if not trained:
-        return None
-    title = "Training loss by step"
-    figure, axes = _axes(title, 3.3, "Optimizer step", "Loss (nats per token)")
-    ends, has_text = [], False
-    for index, name, columns in trained:
-        steps, losses = columns["step"], columns["loss"]
-        texts = [math.nan if loss is None else loss for loss in columns["loss_text"]]
-        look: dict[str, Any] = {"color": _COLOURS[index % len(_COLOURS)], "linewidth": 1.4, "markersize": 3.5}
-        marker = _MARKERS[index % len(_MARKERS)] if len(steps) <= _MARKED_STEPS else ""
-        axes.plot(steps, losses, marker=marker, **look)
-        if any(math.isfinite(loss) for loss in texts):
-            axes.plot(steps, texts, linestyle="--", marker=marker, markerfacecolor="white", **look)
-            has_text = True
-        ends.append(f"{name} from {losses[0]:.2f} to {losses[-1]:.2f}")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    handles = [_handle(index) for index, _, _ in trained]
-    names = [name for _, name, _ in trained]
-    if has_text:
-        handles += [Line2D([], [], color="#555555"), Line2D([], [], color="#555555", linestyle="--")]
-        names += ["all tokens (solid)", "text alone (dashed)"]
-    _legend(axes, handles, names)
-    return Plot(title, f"{title}, nats per token: {'; '.join(ends)}.", _svg(figure, "losses"))
-
-
 def _plot_bits_per_byte(figures: Sequence[ArmFigures]) -> Plot | None:
     domains = list(dict.fromkeys(domain for arm in figures for domain in arm.bits_per_byte))
     if not domains:
         return None
     title = "Held-out bits per byte, 95% intervals"
-    figure, axes = _axes(
+    figure, axes = new_axes(
         title, 1.5 + 0.2 * len(domains) * (len(figures) + 1), "Bits per byte (less is better)", "Domain"
     )
     for index, arm in enumerate(figures):
@@ -110,11 +43,11 @@ def _plot_bits_per_byte(figures: Sequence[ArmFigures]) -> Plot | None:
         _draw_estimates(axes, list(arm.bits_per_byte.values()), places, index, "interval")
     axes.set_yticks(range(len(domains)), domains)
     axes.invert_yaxis()
-    _legend(axes, [_handle(index) for index in range(len(figures))], [arm.name for arm in figures])
+    add_legend(axes, [handle(index) for index in range(len(figures))], [arm.name for arm in figures])
     said = [
         f"{arm.name} {arm.bits_per_byte[domains[0]].value:.3f}" for arm in figures if domains[0] in arm.bits_per_byte
     ]
-    return Plot(title, f"{title}. In {domains[0]}: {', '.join(said)}.", _svg(figure, "bits"))
+    return Plot(title, f"{title}. In {domains[0]}: {', '.join(said)}.", as_svg(figure, "bits"))
 
 
 def _plot_accuracy(figures: Sequence[ArmFigures]) -> Plot | None:
@@ -122,7 +55,7 @@ def _plot_accuracy(figures: Sequence[ArmFigures]) -> Plot | None:
     if not tasks:
         return None
     title = "Accuracy by arm, standard errors"
-    figure, axes = _axes(
+    figure, axes = new_axes(
         title, 1.6 + 0.2 * len(figures) * (len(tasks) + 0.8), "Accuracy (share of right answers)", "Arm"
     )
     for index, task in enumerate(tasks):
@@ -133,33 +66,24 @@ def _plot_accuracy(figures: Sequence[ArmFigures]) -> Plot | None:
     axes.set_xlim(0.0, 1.0)
     axes.set_yticks(range(len(figures)), [arm.name for arm in figures])
     axes.set_ylim(len(figures) - 0.5, -0.5)
-    handles = [*(_handle(index) for index in range(len(tasks))), Line2D([], [], color="#555555", linestyle="--")]
-    _legend(axes, handles, [*tasks, f"chance ({CHANCE})"])
+    handles = [*(handle(index) for index in range(len(tasks))), Line2D([], [], color="#555555", linestyle="--")]
+    add_legend(axes, handles, [*tasks, f"chance ({CHANCE})"])
     said = [f"{arm.name} {estimate.value:.3f} on {task}" for arm in figures for task, estimate in arm.accuracy.items()]
-    return Plot(title, f"{title}, chance at {CHANCE}: {', '.join(said)}.", _svg(figure, "accuracy"))
+    return Plot(title, f"{title}, chance at {CHANCE}: {', '.join(said)}.", as_svg(figure, "accuracy"))
 
 
 def _plot_thought_tokens(num_tokens: Sequence[int]) -> Plot | None:
     if not num_tokens:
         return None
     title = "Length of the thoughts that were kept"
-    figure, axes = _axes(title, 3.0, "Length (tokens of the teacher)", "Number of thoughts")
-    axes.hist(num_tokens, bins=min(30, max(1, math.isqrt(len(num_tokens)) + 1)), color=_COLOURS[0], edgecolor="white")
+    figure, axes = new_axes(title, 3.0, "Length (tokens of the teacher)", "Number of thoughts")
+    axes.hist(num_tokens, bins=min(30, max(1, math.isqrt(len(num_tokens)) + 1)), color=COLOURS[0], edgecolor="white")
     median = statistics.median(num_tokens)
-    line = axes.axvline(median, color=_COLOURS[1], linestyle="--", linewidth=1.4)
+    line = axes.axvline(median, color=COLOURS[1], linestyle="--", linewidth=1.4)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(axes, [line], [f"median, {median:g} tokens"])
+    add_legend(axes, [line], [f"median, {median:g} tokens"])
     shown = f"{len(num_tokens):,} thoughts, {min(num_tokens):,} to {max(num_tokens):,} tokens, median {median:g}"
-    return Plot(title, f"{title}: {shown}.", _svg(figure, "lengths"))
-
-
-def _axes(title: str, height_inches: float, x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH_INCHES, height_inches), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(title)
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    return figure, axes
+    return Plot(title, f"{title}: {shown}.", as_svg(figure, "lengths"))
 
 
 def _draw_estimates(axes: Axes, estimates: Sequence[Estimate], places: Sequence[float], index: int, bar: str) -> None:
@@ -176,8 +100,8 @@ def _draw_estimates(axes: Axes, estimates: Sequence[Estimate], places: Sequence[
         values,
         places,
         xerr=[below, above],
-        fmt=_MARKERS[index % len(_MARKERS)],
-        color=_COLOURS[index % len(_COLOURS)],
+        fmt=MARKERS[index % len(MARKERS)],
+        color=COLOURS[index % len(COLOURS)],
         markersize=5,
         capsize=3,
         linewidth=1.4,
@@ -187,23 +111,3 @@ def _draw_estimates(axes: Axes, estimates: Sequence[Estimate], places: Sequence[
 def _offset(index: int, number: int) -> float:
     """Where the index-th of `number` points stands beside a tick: symmetric, within 0.4 of it."""
     return 0.8 * ((index + 0.5) / number - 0.5)
-
-
-def _handle(index: int) -> Line2D:
-    return Line2D([], [], color=_COLOURS[index % len(_COLOURS)], marker=_MARKERS[index % len(_MARKERS)], markersize=5)
-
-
-def _legend(axes: Axes, handles: Sequence[Line2D], names: Sequence[str]) -> None:
-    """A legend below the plot, where it covers no point."""
-    fitting = _LETTERS_IN_WIDTH // (max(map(len, names)) + 6)
-    axes.figure.legend(handles, names, loc="outside lower center", ncols=max(1, min(3, fitting)), frameon=False)
-
-
-def _svg(figure: Figure, name: str) -> str:
-    """The figure as an `<svg>` element whose ids begin with `name`."""
-    written = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(written, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    svg = written.getvalue()
-    svg = svg[svg.index("<svg") :]
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)

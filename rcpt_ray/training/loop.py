@@ -4,7 +4,6 @@ What a step is stands in step.py, what it reads in feed.py, what a kill leaves i
 watch.py.
 """
 
-from functools import partial
 from itertools import count
 from typing import Any
 
@@ -12,7 +11,7 @@ from rcpt_ray.hardware import fast_number_format
 from rcpt_ray.training.checkpoint import load_checkpoint, save_checkpoint
 from rcpt_ray.training.deepspeed_config import deepspeed_config
 from rcpt_ray.training.feed import Feed, PackedFeed
-from rcpt_ray.training.guard import Guard
+from rcpt_ray.training.guard import Guard, stop
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.model_out import save_model
 from rcpt_ray.training.step import run_step
@@ -25,6 +24,9 @@ def train(job: TrainingJob, rank: int, feed: Feed | None = None) -> None:
 
     A job whose model is there is finished, and nothing is done. Rank 0 appends each step's row (records.STEP) to
     steps.jsonl and, at the end, the model is in `model/`.
+
+    Raises:
+        TrainingStopped: on every rank alike, where a step is beyond the bounds of training.guard.
     """
     if (job.folder / "model").exists():
         return
@@ -35,18 +37,27 @@ def train(job: TrainingJob, rank: int, feed: Feed | None = None) -> None:
     feed = feed or PackedFeed(job.mixture_parts, job.plan, rank)
     checkpoints, frozen = job.folder / "checkpoints", job.spec.adapter is not None
     steps_done = load_checkpoint(engine, checkpoints, frozen_weights=frozen)
-    watch, guard = Watch(job, rank, steps_done), Guard(job.spec.guard)
+    watch = Watch(job, engine, rank, steps_done)
+    skips_overflow = fast_number_format(job.spec.precision) == "fp16"
+    guard = Guard(job.spec.guard, watch.losses, skips_overflow=skips_overflow)
     feed.start(steps_done)
     engine.train()
+    watch.measure_if_due(steps_done, is_end=False)
     for step in count(steps_done):
         batches = feed.batches(step)
         if batches is None:
             break
         row = run_step(engine, optimizer, batches, job, step)
-        guard.check(row, partial(feed.doc_ids, step))
-        watch.step(row)
-        if (step + 1) % job.spec.checkpoint_every_steps == 0 and not feed.ends_with(step):
-            save_checkpoint(engine, checkpoints, step + 1, rank, frozen_weights=frozen)
+        reason = guard.reason_to_stop(row)
+        if reason is not None:
+            watch.close()
+            raise stop(job.folder, row, reason, feed.doc_ids(step), rank)
+        watch.step(row, batches)
+        is_end = feed.ends_with(step)
+        watch.measure_if_due(step + 1, is_end=is_end)
+        if (step + 1) % job.spec.checkpoint_every_steps == 0 and not is_end:
+            with watch.pause():  # watch.score is what a best checkpoint is judged by
+                save_checkpoint(engine, checkpoints, step + 1, rank, frozen_weights=frozen)
     feed.close()
     watch.close()
     save_model(engine, tokenizer, job, rank)

@@ -6,25 +6,29 @@ called, because it blocks each step until Ray Train's next poll, every two secon
 """
 
 import gc
-import json
 import os
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from rcpt_ray.training.guard import TrainingStopped
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.loop import train
+from rcpt_ray.training.row_file import Follower
+from rcpt_ray.training.watch import HELDOUT, STEPS
 
 _POLL_S = 0.5
 
 
 def train_on_ray(jobs: Sequence[TrainingJob], on_step: Callable[[dict[str, Any]], None]) -> None:
-    """Train each job to its end; `on_step` gets each row of their steps.jsonl, those of an earlier attempt too."""
+    """Train each job to its end, or until the guard stops one of them, which it leaves word of.
+
+    `on_step` gets each row of their steps.jsonl and heldout.jsonl, those of an earlier attempt too.
+    """
     spec = jobs[0].spec
     trainer = TorchTrainer(
         _worker,
@@ -44,8 +48,8 @@ def train_on_ray(jobs: Sequence[TrainingJob], on_step: Callable[[dict[str, Any]]
         ),
     )
     ended = threading.Event()
-    files = [job.folder / "steps.jsonl" for job in jobs]
-    follower = threading.Thread(target=_follow, args=(files, ended, on_step), daemon=True)
+    rows = Follower([job.folder / name for job in jobs for name in (HELDOUT, STEPS)])
+    follower = threading.Thread(target=_follow, args=(rows, ended, on_step), daemon=True)
     follower.start()
     try:
         trainer.fit()
@@ -63,19 +67,18 @@ def _worker(config: dict[str, Any]) -> None:
 
     torch.set_num_threads(jobs[0].spec.cpus_per_worker)
     for job in jobs:
-        train(job, context.get_world_rank())
+        try:
+            train(job, context.get_world_rank())
+        except TrainingStopped:
+            return  # an exception would have Ray Train start the workers again, only to stop again
         gc.collect()
 
 
-def _follow(files: Sequence[Path], ended: threading.Event, on_step: Callable[[dict[str, Any]], None]) -> None:
-    """Pass on each new whole line of growing files until the event is set."""
-    num_seen = dict.fromkeys(files, 0)
+def _follow(rows: Follower, ended: threading.Event, on_step: Callable[[dict[str, Any]], None]) -> None:
+    """Pass on each new row until the event is set."""
     while True:
         last_look = ended.wait(_POLL_S)
-        for file in files:
-            lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
-            for line in lines[num_seen[file] :]:
-                on_step(json.loads(line))
-            num_seen[file] = max(num_seen[file], len(lines))
+        for row in rows.new_rows():
+            on_step(row)
         if last_look:
             return

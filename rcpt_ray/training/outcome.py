@@ -6,6 +6,7 @@ after a kill trains only what is left.
 
 import json
 import shutil
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,18 @@ from typing import Any
 import pyarrow as pa
 
 from rcpt_ray.artifacts import Counts, Manifest, Outcome, write_table
-from rcpt_ray.records import STEP
+from rcpt_ray.hardware import fast_number_format
+from rcpt_ray.records import HELDOUT_BITS, STEP
 from rcpt_ray.terminal import Bar
+from rcpt_ray.training.guard import forget_stop, raise_if_stopped
+from rcpt_ray.training.heldout import bits_by_domain
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.plan import make_plan
+from rcpt_ray.training.progress import TrainingProgress
+from rcpt_ray.training.row_file import read_rows
 from rcpt_ray.training.spec import TrainingSpec
+from rcpt_ray.training.trackers import begin_runs
+from rcpt_ray.training.watch import HELDOUT, PEAK, STEPS
 
 
 def training_job(
@@ -51,28 +59,36 @@ def training_job(
 
 
 def make_trainings(jobs: Sequence[TrainingJob], bar: Bar) -> list[Outcome]:
-    """Train every job to its end; each folder then holds model/, steps.parquet and nothing temporary."""
+    """Train every job to its end; each folder then holds model/, steps.parquet and nothing temporary.
+
+    Raises:
+        TrainingStopped: the guard stopped one of them; those before it are finished, the others not begun.
+        UserError: a tracker that is asked for cannot be used.
+    """
     from rcpt_ray.training.on_ray import train_on_ray
 
-    bar.total(sum(job.plan.num_steps for job in jobs))
-
-    def on_step(row: dict[str, Any]) -> None:
-        bar.advance()
-        bar.note(f"loss {row['loss']:.3f}, {row['num_tokens'] / row['seconds']:,.0f} tokens/s")
-
-    train_on_ray(jobs, on_step)
+    for job in jobs:
+        forget_stop(job.folder)
+        begin_runs(job)
+    progress = TrainingProgress(bar, sum(job.plan.num_steps for job in jobs))
+    train_on_ray(jobs, progress.show)
+    for job in jobs:
+        raise_if_stopped(job.folder)
     return [_outcome(job) for job in jobs]
 
 
 def _outcome(job: TrainingJob) -> Outcome:
     plan, folder = job.plan, job.folder
-    rows = [json.loads(line) for line in (folder / "steps.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows, heldout = read_rows(folder / STEPS), read_rows(folder / HELDOUT)
     assert len(rows) == plan.num_steps, f"{len(rows)} steps were recorded but {plan.num_steps} planned"
     write_table(folder / "steps.parquet", pa.Table.from_pylist(rows, schema=STEP))
+    if heldout:
+        write_table(folder / "heldout.parquet", pa.Table.from_pylist(heldout, schema=HELDOUT_BITS))
     for leftover in ("checkpoints", "ray_train"):
         shutil.rmtree(folder / leftover, ignore_errors=True)
     num_rows = plan.num_rows * plan.num_epochs
     num_targets = sum(row["num_tokens"] for row in rows)
+    seconds = sum(row["seconds"] for row in rows)
     return Outcome(
         counts=Counts(unit="packed row read", num_in=num_rows, num_ok=num_rows),
         tokens={"trained": job.num_tokens, "targets": num_targets},
@@ -80,8 +96,15 @@ def _outcome(job: TrainingJob) -> Outcome:
             "num_steps": plan.num_steps,
             "num_epochs": plan.num_epochs,
             "num_workers": plan.num_workers,
+            "precision": fast_number_format(job.spec.precision),
             "first_loss": rows[0]["loss"],
             "final_loss": rows[-1]["loss"],
+            "heldout_bits_per_byte": bits_by_domain(heldout),
+            "mfu": statistics.median(row["mfu"] for row in rows),
+            "peak": json.loads((folder / PEAK).read_text(encoding="utf-8")),
+            "memory_bytes": max(row["memory_bytes"] for row in rows),
+            "overhead_share": sum(row["overhead_seconds"] for row in rows) / seconds,
+            "pause_seconds": sum(row["pause_seconds"] for row in rows),
         },
-        throughput={"tokens_per_s": num_targets / sum(row["seconds"] for row in rows)},
+        throughput={"tokens_per_s": num_targets / seconds},
     )

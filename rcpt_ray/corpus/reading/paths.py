@@ -14,6 +14,11 @@ def scheme_of(path: str) -> str | None:
     return matched[1] if matched else None
 
 
+def public_path(path: str) -> str:
+    """A path as others may know it: of this machine's, the last name alone."""
+    return path if scheme_of(path) else path.rstrip("/").rpartition("/")[2]
+
+
 def holds_secret(path: str) -> bool:
     """Whether a user, a password or a key stands in a path."""
     return bool(re.match(r"[^/]+://[^/]*@", path) or re.search(r"(access|secret)_key=|password=|token=", path))
