@@ -49,3 +49,39 @@ def test_workers_may_come_and_go(tmp_path: Path, tiny_model_folder: Path, mixtur
     assert losses(changing) == pytest.approx(losses(whole), abs=1e-4)
     assert losses(changing)[:3] == losses(whole)[:3]
     assert losses(changing) != losses(whole), "one worker adds in another order than two"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapter", [None, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
+def test_kills_change_nothing(
+    tmp_path: Path, tiny_model_folder: Path, mixture: Path, zero_stage: int, adapter: dict[str, Any] | None
+) -> None:
+    settings = {"zero_stage": zero_stage, "adapter": adapter, "num_workers": 2, "precision": "bf16"}
+    whole, once, twice = (
+        run_with_kills(tmp_path / name, tiny_model_folder, mixture, kills, checkpoint_every_steps=every, **settings)
+        for name, kills, every in (("whole", [], 3), ("once", [5], 5), ("twice", [3, 6], 3))
+    )
+    assert losses(once) == losses(whole)
+    assert_same_training(whole, twice)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapter", [None, LORA | {"dropout": 0.0}], ids=["full", "lora"])
+@pytest.mark.parametrize("stages", [(2, 2, 2), (3, 3, 3), (0, 1, 2), (3, 2, 0)], ids=str)
+def test_workers_and_zero_stage_may_change(
+    tmp_path: Path,
+    tiny_model_folder: Path,
+    mixture: Path,
+    stages: tuple[int, int, int],
+    adapter: dict[str, Any] | None,
+) -> None:
+    """Two workers for 3 steps, one for 3, two for the rest, each attempt with a ZeRO stage of its own."""
+    settings = {"adapter": adapter, "checkpoint_every_steps": 3, "precision": "fp32"}
+    whole = run_with_kills(tmp_path / "whole", tiny_model_folder, mixture, [], num_workers=2, **settings)
+    changing = tmp_path / "changing"
+    for num_workers, zero_stage, step in zip((2, 1), stages, (3, 6), strict=False):
+        own = {"num_workers": num_workers, "zero_stage": zero_stage}
+        assert -9 in Ranks(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, **own, **settings), step).end()
+    finish(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, num_workers=2, zero_stage=stages[2], **settings))
+    assert losses(changing) == pytest.approx(losses(whole), abs=1e-3)

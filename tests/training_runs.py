@@ -20,7 +20,7 @@ from rcpt_ray.mixture.pack import Documents, pack
 from rcpt_ray.training.feed import Batch, PackedFeed
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.plan import make_plan
-from rcpt_ray.training.saved import latest_checkpoint
+from rcpt_ray.training.saved import latest_checkpoint, read_weights, whole_checkpoints
 from rcpt_ray.training.spec import TrainingSpec
 
 ROW_TOKENS = 32
@@ -156,11 +156,17 @@ def weights(folder: Path) -> dict[str, Any]:
     return dict(load_file(folder / "model" / "model.safetensors"))
 
 
+def last_masters(folder: Path) -> dict[str, Any]:
+    """The fp32 weights of the last checkpoint."""
+    return read_weights(whole_checkpoints(folder / "checkpoints")[-1])
+
+
 def assert_same_training(one: Path, other: Path) -> None:
-    """Losses and weights bit for bit."""
+    """Losses, the last checkpoint's weights and the model, bit for bit."""
     import torch
 
     assert losses(one) == losses(other)
-    here, there = weights(one), weights(other)
-    assert here.keys() == there.keys()
-    assert all(torch.equal(here[name], there[name]) for name in here)
+    for read in (last_masters, weights):
+        here, there = read(one), read(other)
+        assert here.keys() == there.keys()
+        assert all(torch.equal(here[name], there[name]) for name in here)

@@ -34,7 +34,6 @@ from rcpt_ray.training.saved import (
     MARKER,
     Saved,
     checkpoint_name,
-    latest_checkpoint,
     part_name,
     read_stretches,
     read_tensor,
@@ -67,6 +66,7 @@ class Checkpoints:
         self._snapshot = Snapshot()
         self._upload: Upload | None = None
         self._last_steps: int | None = None
+        self._safe_steps: int | None = None
 
     def load(self) -> int:
         """Go on from the newest whole checkpoint; returns the steps done, 0 where there is none. All ranks call it.
@@ -86,7 +86,7 @@ class Checkpoints:
         self._attempt, saved = told[0]
         if saved is not None:
             self._restore(saved)
-        self._last_steps = saved.steps_done if saved is not None else None
+        self._last_steps = self._safe_steps = saved.steps_done if saved is not None else None
         problem = [self._no_room() if self._rank == 0 else None]
         torch.distributed.broadcast_object_list(problem, src=0)
         if problem[0] is not None:
@@ -121,12 +121,11 @@ class Checkpoints:
         try:
             upload.finish()
         except Exception as error:
-            steps = latest_checkpoint(self._folder) if self._folder.exists() else None
-            kept = f"the one of step {steps} is whole" if steps else "there is none before it"
             raise CheckpointError(
-                f"the checkpoint of step {self._last_steps} could not be written ({error}); {kept}; "
-                "the same command goes on from there"
+                f"the checkpoint of step {self._last_steps} could not be written in {self._folder} ({error}); "
+                f"training goes on from step {self._safe_steps or 0} when that is mended"
             ) from error
+        self._safe_steps = self._last_steps
 
     def close(self) -> None:
         """Wait for what is under way."""

@@ -1,0 +1,84 @@
+"""Workers that die, hang or are about to be taken away under Ray Train, and disks that are full."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from training_runs import assert_same_training, finish, job_of, losses, write_mixture
+
+from rcpt_ray import cluster
+from rcpt_ray.recipe import ClusterSpec
+from rcpt_ray.training.job import TrainingJob
+
+NUM_STEPS = 150
+NUM_ROWS = 4 * NUM_STEPS
+SETTINGS = {"num_workers": 2, "zero_stage": 2, "precision": "bf16", "checkpoint_every_steps": 10}
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mixture(tmp_path_factory.mktemp("mixture"), NUM_ROWS)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, mixture: Path) -> Path:
+    """The training as it should come out, made without Ray."""
+    job = job_of(tmp_path_factory.mktemp("undisturbed"), tiny_model_folder, mixture, NUM_ROWS, **SETTINGS)
+    finish(job)
+    return job.folder
+
+
+@pytest.fixture(scope="module")
+def ray_started() -> Iterator[None]:
+    with cluster.session():
+        cluster.connect(ClusterSpec(num_cpus=2))
+        yield
+
+
+def train_and(job: TrainingJob, at_step: int, disturb: Callable[[], None]) -> None:
+    """Train on Ray; `disturb` is called once, soon after a step."""
+    from rcpt_ray.training.on_ray import train_on_ray
+
+    waiting = [disturb]
+
+    def on_step(row: dict[str, Any]) -> None:
+        if row["step"] >= at_step and waiting:
+            waiting.pop()()
+
+    train_on_ray([job], on_step)
+    assert not waiting, "the training ended before it could be disturbed"
+
+
+def train_workers() -> list[psutil.Process]:
+    """The processes of Ray Train's workers below this one."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if "RayTrainWorker" in " ".join(child.cmdline())]
+
+
+@pytest.mark.slow
+def test_worker_that_is_killed_is_replaced_and_nothing_else_changes(
+    tmp_path: Path, tiny_model_folder: Path, mixture: Path, undisturbed: Path, ray_started: None
+) -> None:
+    job = job_of(tmp_path / "job", tiny_model_folder, mixture, NUM_ROWS, **SETTINGS)
+    train_and(job, 15, lambda: train_workers()[-1].kill())
+    assert_same_training(undisturbed, job.folder)
+
+
+@pytest.mark.slow
+def test_worker_that_hangs_ends_the_attempt_and_does_not_stay(
+    tmp_path: Path, tiny_model_folder: Path, mixture: Path, undisturbed: Path, ray_started: None
+) -> None:
+    job = job_of(tmp_path / "job", tiny_model_folder, mixture, NUM_ROWS, **SETTINGS, collective_timeout_s=10)
+    stopped = list[psutil.Process]()
+
+    def stop() -> None:
+        stopped.append(train_workers()[-1])
+        os.kill(stopped[0].pid, signal.SIGSTOP)
+
+    train_and(job, 15, stop)
+    assert not stopped[0].is_running()
+    assert losses(job.folder) == losses(undisturbed)
