@@ -3,16 +3,28 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from training_runs import assert_same_training, finish, job_of, losses, write_mixture
+from training_runs import (
+    Ranks,
+    assert_same_training,
+    finish,
+    job_of,
+    limit_files,
+    lose_storage,
+    losses,
+    stop,
+    write_mixture,
+)
 
 from rcpt_ray import cluster
 from rcpt_ray.recipe import ClusterSpec
 from rcpt_ray.training.job import TrainingJob
+from rcpt_ray.training.saved import latest_checkpoint
 
 NUM_STEPS = 150
 NUM_ROWS = 4 * NUM_STEPS
@@ -59,6 +71,38 @@ def train_workers() -> list[psutil.Process]:
     return [child for child in children if "RayTrainWorker" in " ".join(child.cmdline())]
 
 
+def test_worker_that_waits_in_vain_says_so(tmp_path: Path, tiny_model_folder: Path, mixture: Path) -> None:
+    job = job_of(tmp_path, tiny_model_folder, mixture, 40, num_workers=2, collective_timeout_s=3)
+    ranks = Ranks(job, partial(stop, 2))
+    assert ranks.end()[0] == 1
+    assert "Timed out waiting 3000ms" in ranks.sentence()
+
+
+def test_full_disk_loses_the_steps_since_the_last_checkpoint(
+    tmp_path: Path, tiny_model_folder: Path, mixture: Path
+) -> None:
+    """A checkpoint of the tiny model takes 2.3 MB; from step 3 on no file may have more than a tenth of a MB."""
+    settings = {"precision": "fp32", "checkpoint_every_steps": 3}
+    whole, cut = (job_of(tmp_path / name, tiny_model_folder, mixture, 40, **settings) for name in ("whole", "cut"))
+    ranks = Ranks(cut, partial(limit_files, 3, 100_000))
+    assert ranks.end() == [1]
+    assert "CheckpointError: the checkpoint of step 6 could not be written" in ranks.sentence()
+    assert "File too large" in ranks.sentence()
+    assert "training goes on from step 3" in ranks.sentence()
+    assert latest_checkpoint(cut.folder / "checkpoints") == 3
+    finish(cut)
+    finish(whole)
+    assert_same_training(whole.folder, cut.folder)
+
+
+def test_lost_storage_leaves_the_checkpoint_before(tmp_path: Path, tiny_model_folder: Path, mixture: Path) -> None:
+    job = job_of(tmp_path, tiny_model_folder, mixture, 40, precision="fp32", checkpoint_every_steps=3)
+    ranks = Ranks(job, partial(lose_storage, 3))
+    assert ranks.end() == [1]
+    assert "the checkpoint of step 6 could not be written" in ranks.sentence()
+    assert latest_checkpoint(tmp_path / "away") == 3
+
+
 @pytest.mark.slow
 def test_worker_that_is_killed_is_replaced_and_nothing_else_changes(
     tmp_path: Path, tiny_model_folder: Path, mixture: Path, undisturbed: Path, ray_started: None
@@ -75,10 +119,10 @@ def test_worker_that_hangs_ends_the_attempt_and_does_not_stay(
     job = job_of(tmp_path / "job", tiny_model_folder, mixture, NUM_ROWS, **SETTINGS, collective_timeout_s=10)
     stopped = list[psutil.Process]()
 
-    def stop() -> None:
+    def stop_one() -> None:
         stopped.append(train_workers()[-1])
         os.kill(stopped[0].pid, signal.SIGSTOP)
 
-    train_and(job, 15, stop)
+    train_and(job, 15, stop_one)
     assert not stopped[0].is_running()
     assert losses(job.folder) == losses(undisturbed)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_runs import Ranks, assert_same_training, finish, job_of, losses, write_mixture
+from training_runs import assert_same_training, finish, job_of, losses, run_until_killed, write_mixture
 
 NUM_STEPS = 10
 NUM_ROWS = 4 * NUM_STEPS - 2
@@ -22,7 +22,7 @@ def run_with_kills(folder: Path, model: Path, mixture: Path, kills: Sequence[int
     """Train with a kill -9 of all ranks after each of these steps, then to the end."""
     job = job_of(folder, model, mixture, NUM_ROWS, **settings)
     for step in kills:
-        assert -9 in Ranks(job, dies_at=step).end()
+        run_until_killed(job, step)
     finish(job)
     return folder
 
@@ -43,8 +43,8 @@ def test_workers_may_come_and_go(tmp_path: Path, tiny_model_folder: Path, mixtur
     settings = {"zero_stage": 1, "checkpoint_every_steps": 3, "precision": "fp32"}
     whole = run_with_kills(tmp_path / "whole", tiny_model_folder, mixture, [], num_workers=2, **settings)
     changing = tmp_path / "changing"
-    assert -9 in Ranks(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, num_workers=2, **settings), 3).end()
-    assert -9 in Ranks(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, num_workers=1, **settings), 6).end()
+    run_until_killed(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, num_workers=2, **settings), 3)
+    run_until_killed(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, num_workers=1, **settings), 6)
     finish(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, num_workers=2, **settings))
     assert losses(changing) == pytest.approx(losses(whole), abs=1e-4)
     assert losses(changing)[:3] == losses(whole)[:3]
@@ -82,6 +82,6 @@ def test_workers_and_zero_stage_may_change(
     changing = tmp_path / "changing"
     for num_workers, zero_stage, step in zip((2, 1), stages, (3, 6), strict=False):
         own = {"num_workers": num_workers, "zero_stage": zero_stage}
-        assert -9 in Ranks(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, **own, **settings), step).end()
+        run_until_killed(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, **own, **settings), step)
     finish(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, num_workers=2, zero_stage=stages[2], **settings))
     assert losses(changing) == pytest.approx(losses(whole), abs=1e-3)

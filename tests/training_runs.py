@@ -6,14 +6,17 @@ A fork server imports the libraries once, so that a rank starts in a tenth of a 
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import traceback
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from processes import wait_until
 
 from rcpt_ray.artifacts import write_table
 from rcpt_ray.mixture.pack import Documents, pack
@@ -51,28 +54,64 @@ def job_of(folder: Path, model: Path, mixture: Path, num_rows: int, **settings: 
     return TrainingJob(spec, plan, num_rows * ROW_TOKENS, str(model), [mixture], folder, str(model))
 
 
-class DyingFeed(PackedFeed):
-    """Kills its process when a step is asked for, once a checkpoint of that many steps is whole."""
+Disturbance = Callable[[TrainingJob, int, int], None]
+"""What a rank does before it reads the rows of a step: takes the job, the rank and the step."""
 
-    def __init__(self, job: TrainingJob, rank: int, dies_at: int) -> None:
+
+class DisturbedFeed(PackedFeed):
+    """The job's rows, with a disturbance before each step."""
+
+    def __init__(self, job: TrainingJob, rank: int, disturb: Disturbance) -> None:
         super().__init__(job.mixture_parts, job.plan, rank)
-        self._folder, self._dies_at = job.folder / "checkpoints", dies_at
+        self._job, self._job_rank, self._disturb = job, rank, disturb
 
     def batches(self, step: int) -> list[Batch] | None:
-        while step == self._dies_at:
-            if latest_checkpoint(self._folder) == step:
-                os.kill(os.getpid(), signal.SIGKILL)
+        self._disturb(self._job, self._job_rank, step)
         return super().batches(step)
+
+
+def wait_for_checkpoint(job: TrainingJob, step: int) -> None:
+    """Until the checkpoint of a step is whole."""
+    wait_until(lambda: latest_checkpoint(job.folder / "checkpoints") == step, 60)
+
+
+def die(at_step: int, job: TrainingJob, rank: int, step: int) -> None:
+    """Kill the process before a step, once the checkpoint of that many steps is whole."""
+    if step == at_step:
+        wait_for_checkpoint(job, step)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stop(at_step: int, job: TrainingJob, rank: int, step: int) -> None:
+    """Stop rank 1 before a step."""
+    if step == at_step and rank == 1:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def limit_files(at_step: int, num_bytes: int, job: TrainingJob, rank: int, step: int) -> None:
+    """From a step on, no file of this process may be larger: as on a full disk, writing fails."""
+    if step == at_step:
+        wait_for_checkpoint(job, step)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
+
+
+def lose_storage(at_step: int, job: TrainingJob, rank: int, step: int) -> None:
+    """Before a step, the folder of the checkpoints is taken away and cannot be made again."""
+    if step == at_step and rank == 0:
+        wait_for_checkpoint(job, step)
+        folder = job.folder / "checkpoints"
+        folder.rename(job.folder / "away")
+        folder.touch()
 
 
 class Ranks:
     """The processes of one attempt at a job."""
 
-    def __init__(self, job: TrainingJob, dies_at: int | None = None, work: Callable[..., None] | None = None) -> None:
+    def __init__(self, job: TrainingJob, disturb: Disturbance | None = None) -> None:
         self.job = job
         self._store = job.folder / f"store-{uuid.uuid4().hex}"
         self.processes = [
-            _server.Process(target=work or _train, args=(job, rank, str(self._store), dies_at), daemon=True)
+            _server.Process(target=_train, args=(job, rank, str(self._store), disturb), daemon=True)
             for rank in range(job.spec.num_workers)
         ]
         for process in self.processes:
@@ -102,9 +141,8 @@ class Ranks:
 
     def sentence(self) -> str:
         """What the first rank that failed said last."""
-        for file in sorted(self.job.folder.glob("failed-*.txt")):
-            return file.read_text().strip().splitlines()[-1]
-        return ""
+        (file, *_) = sorted(self.job.folder.glob("failed-*.txt"))
+        return file.read_text().strip().splitlines()[-1]
 
 
 def finish(job: TrainingJob) -> None:
@@ -113,7 +151,12 @@ def finish(job: TrainingJob) -> None:
     assert set(ranks.end()) == {0}, ranks.sentence()
 
 
-def start_in_group(job: TrainingJob, rank: int, store: str) -> None:
+def run_until_killed(job: TrainingJob, at_step: int) -> None:
+    """Run a job until kill -9 ends its ranks before a step."""
+    assert -signal.SIGKILL in Ranks(job, partial(die, at_step)).end()
+
+
+def _join(job: TrainingJob, rank: int, store: str) -> None:
     """Join the other ranks of an attempt."""
     from datetime import timedelta
 
@@ -133,12 +176,12 @@ def start_in_group(job: TrainingJob, rank: int, store: str) -> None:
     )
 
 
-def _train(job: TrainingJob, rank: int, store: str, dies_at: int | None) -> None:
+def _train(job: TrainingJob, rank: int, store: str, disturb: Disturbance | None) -> None:
     from rcpt_ray.training.loop import train
 
     try:
-        start_in_group(job, rank, store)
-        train(job, rank, DyingFeed(job, rank, dies_at) if dies_at is not None else None)
+        _join(job, rank, store)
+        train(job, rank, DisturbedFeed(job, rank, disturb) if disturb else None)
     except BaseException:
         (job.folder / f"failed-{rank}.txt").write_text(traceback.format_exc())
         raise
