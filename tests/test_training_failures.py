@@ -1,7 +1,9 @@
 """Workers that die, hang or are about to be taken away under Ray Train, and disks that are full."""
 
+import io
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from rich.console import Console
 from training_runs import (
     Ranks,
     assert_same_training,
@@ -22,7 +25,9 @@ from training_runs import (
 )
 
 from rcpt_ray import cluster
+from rcpt_ray.command import StageFailed, failure
 from rcpt_ray.recipe import ClusterSpec
+from rcpt_ray.terminal import Terminal
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.saved import latest_checkpoint
 
@@ -44,7 +49,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Pat
     return job.folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def ray_started() -> Iterator[None]:
     with cluster.session():
         cluster.connect(ClusterSpec(num_cpus=2))
@@ -75,7 +80,7 @@ def test_worker_that_waits_in_vain_says_so(tmp_path: Path, tiny_model_folder: Pa
     job = job_of(tmp_path, tiny_model_folder, mixture, 40, num_workers=2, collective_timeout_s=3)
     ranks = Ranks(job, partial(stop, 2))
     assert ranks.end()[0] == 1
-    assert "Timed out waiting 3000ms" in ranks.sentence()
+    assert "CollectiveTimeout: another worker gave no answer for training.collective_timeout_s=3;" in ranks.sentence()
 
 
 def test_full_disk_loses_the_steps_since_the_last_checkpoint(
@@ -103,6 +108,17 @@ def test_lost_storage_leaves_the_checkpoint_before(tmp_path: Path, tiny_model_fo
     assert latest_checkpoint(tmp_path / "away") == 3
 
 
+def announce_that_the_machine_leaves() -> None:
+    """A spot notice for the only machine, an hour ahead."""
+    import ray
+    from ray.core.generated import autoscaler_pb2
+
+    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    client = ray._raylet.GcsClient(address=ray.get_runtime_context().gcs_address)
+    accepted, why_not = client.drain_node(ray.nodes()[0]["NodeID"], reason, "", int(time.time() + 3600) * 1000)
+    assert accepted, why_not
+
+
 @pytest.mark.slow
 def test_worker_that_is_killed_is_replaced_and_nothing_else_changes(
     tmp_path: Path, tiny_model_folder: Path, mixture: Path, undisturbed: Path, ray_started: None
@@ -116,7 +132,7 @@ def test_worker_that_is_killed_is_replaced_and_nothing_else_changes(
 def test_worker_that_hangs_ends_the_attempt_and_does_not_stay(
     tmp_path: Path, tiny_model_folder: Path, mixture: Path, undisturbed: Path, ray_started: None
 ) -> None:
-    job = job_of(tmp_path / "job", tiny_model_folder, mixture, NUM_ROWS, **SETTINGS, collective_timeout_s=10)
+    job = job_of(tmp_path / "job", tiny_model_folder, mixture, NUM_ROWS, **SETTINGS, collective_timeout_s=20)
     stopped = list[psutil.Process]()
 
     def stop_one() -> None:
@@ -126,3 +142,28 @@ def test_worker_that_hangs_ends_the_attempt_and_does_not_stay(
     train_and(job, 15, stop_one)
     assert not stopped[0].is_running()
     assert losses(job.folder) == losses(undisturbed)
+
+
+@pytest.mark.slow
+def test_spot_notice_brings_a_checkpoint_between_the_regular_ones(
+    tmp_path: Path, tiny_model_folder: Path, mixture: Path, ray_started: None
+) -> None:
+    settings = SETTINGS | {"checkpoint_every_steps": 10_000, "num_epochs": 8}
+    job = job_of(tmp_path / "job", tiny_model_folder, mixture, NUM_ROWS, **settings)
+    train_and(job, 1, announce_that_the_machine_leaves)
+    assert latest_checkpoint(job.folder / "checkpoints") is not None
+
+
+@pytest.mark.slow
+def test_more_failures_than_allowed_end_the_training_with_a_sentence(
+    tmp_path: Path, tiny_model_folder: Path, mixture: Path, ray_started: None
+) -> None:
+    job = job_of(
+        tmp_path / "job", tiny_model_folder, mixture, NUM_ROWS, **SETTINGS, collective_timeout_s=20, max_failures=0
+    )
+    with pytest.raises(Exception, match="worker errors") as failed:
+        train_and(job, 1, lambda: os.kill(train_workers()[-1].pid, signal.SIGSTOP))
+    terminal = Terminal(Console(file=io.StringIO(), width=1000))
+    assert isinstance(failure(failed.value, terminal, tmp_path / "log"), StageFailed)
+    said = terminal.console.file.getvalue()  # type: ignore[attr-defined]
+    assert "CollectiveTimeout: another worker gave no answer for training.collective_timeout_s=20" in said

@@ -178,10 +178,12 @@ def _join(job: TrainingJob, rank: int, store: str) -> None:
 
 def _train(job: TrainingJob, rank: int, store: str, disturb: Disturbance | None) -> None:
     from rcpt_ray.training.loop import train
+    from rcpt_ray.training.waits import named_waits
 
     try:
         _join(job, rank, store)
-        train(job, rank, DisturbedFeed(job, rank, disturb) if disturb else None)
+        with named_waits(job.spec.collective_timeout_s):
+            train(job, rank, DisturbedFeed(job, rank, disturb) if disturb else None)
     except BaseException:
         (job.folder / f"failed-{rank}.txt").write_text(traceback.format_exc())
         raise

@@ -26,6 +26,7 @@ from rcpt_ray.errors import UserError
 from rcpt_ray.training.guard import TrainingStopped
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.loop import train
+from rcpt_ray.training.waits import named_waits
 
 _POLL_S = 0.5
 _ASK_FOR_NOTICE_EVERY_S = 5.0
@@ -84,7 +85,8 @@ def _worker(config: dict[str, Any]) -> Exception | None:
     rank = context.get_world_rank()
     try:
         for job in jobs:
-            train(job, rank, machine_leaves=_machine_leaves(rank))
+            with named_waits(job.spec.collective_timeout_s):
+                train(job, rank, machine_leaves=_machine_leaves(rank))
             gc.collect()
     except (UserError, TrainingStopped) as ended_with:
         return ended_with
