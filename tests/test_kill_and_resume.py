@@ -44,11 +44,13 @@ def killed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert not manifests(run, "training")
     assert {path: path.stat().st_mtime_ns for path in receipts} == receipts, "a finished shard was made again"
 
-    saved_before = _steps_saved(run)
     process = start_rcpt(*command)
+    driver = psutil.Process(process.pid)
+    wait_until(lambda: bool(engine_processes(driver, "RayTrainWorker")) or process.poll() is not None, 300)
+    saved_before = _steps_saved(run)
     wait_until(lambda: _steps_saved(run) > saved_before or process.poll() is not None, 300)
     assert process.poll() is None, "the command ended before a worker could be killed"
-    engine_processes(psutil.Process(process.pid), "RayTrainWorker")[-1].kill()
+    engine_processes(driver, "RayTrainWorker")[-1].kill()
     output, _ = process.communicate(timeout=400)
     assert process.returncode == 0, output
     return run

@@ -5,7 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_runs import assert_same_training, finish, job_of, losses, run_until_killed, write_mixture
+from training_runs import (
+    assert_same_training,
+    finish,
+    job_of,
+    last_masters,
+    losses,
+    run_until_killed,
+    weights,
+    write_mixture,
+)
 
 NUM_STEPS = 10
 NUM_ROWS = 4 * NUM_STEPS - 2
@@ -36,6 +45,8 @@ def test_killed_after_three_steps_and_three_more_it_is_the_same_training(
     assert len(losses(whole)) == NUM_STEPS
     assert losses(whole)[-1] < losses(whole)[0]
     assert_same_training(whole, parts)
+    kept = {name: weight.numel() for name, weight in last_masters(whole).items()}
+    assert kept == {name: weight.numel() for name, weight in weights(whole).items()}
 
 
 def test_workers_may_come_and_go(tmp_path: Path, tiny_model_folder: Path, mixture: Path) -> None:

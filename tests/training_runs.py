@@ -23,7 +23,7 @@ from rcpt_ray.mixture.pack import Documents, pack
 from rcpt_ray.training.feed import Batch, PackedFeed
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.plan import make_plan
-from rcpt_ray.training.saved import latest_checkpoint, read_weights, whole_checkpoints
+from rcpt_ray.training.saved import ATTEMPT, latest_checkpoint, read_weights, whole_checkpoints
 from rcpt_ray.training.spec import TrainingSpec
 
 ROW_TOKENS = 32
@@ -89,10 +89,17 @@ def stop(at_step: int, job: TrainingJob, rank: int, step: int) -> None:
 
 
 def limit_files(at_step: int, num_bytes: int, job: TrainingJob, rank: int, step: int) -> None:
-    """From a step on, no file of this process may be larger: as on a full disk, writing fails."""
-    if step == at_step:
+    """From a step on, no file of the last rank may be larger: as on a full disk, writing fails."""
+    if step == at_step and rank == job.spec.num_workers - 1:
         wait_for_checkpoint(job, step)
         resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
+
+
+def follow_with_another_attempt(at_step: int, job: TrainingJob, rank: int, step: int) -> None:
+    """Before a step, another attempt at the same training says that it has begun."""
+    if step == at_step:
+        wait_for_checkpoint(job, step)
+        (job.folder / "checkpoints" / ATTEMPT).write_text("0a1b2c3d")
 
 
 def lose_storage(at_step: int, job: TrainingJob, rank: int, step: int) -> None:

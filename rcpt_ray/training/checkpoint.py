@@ -31,6 +31,7 @@ from rcpt_ray.training.fragments import (
     tensors_of,
 )
 from rcpt_ray.training.saved import (
+    ATTEMPT,
     MARKER,
     Saved,
     checkpoint_name,
@@ -80,8 +81,10 @@ class Checkpoints:
 
         told: list[Any] = [None]
         if self._rank == 0:
+            attempt = os.urandom(4).hex()
+            write_atomic(self._folder / ATTEMPT, attempt)
             remove_leftovers(self._folder)
-            told = [(os.urandom(4).hex(), max(whole_checkpoints(self._folder), key=_steps, default=None))]
+            told = [(attempt, max(whole_checkpoints(self._folder), key=_steps, default=None))]
         torch.distributed.broadcast_object_list(told, src=0)
         self._attempt, saved = told[0]
         if saved is not None:
@@ -168,6 +171,8 @@ class Checkpoints:
         for file in self._beside:
             if file.exists():
                 make_durable(file)
+        if (self._folder / ATTEMPT).read_text(encoding="utf-8") != self._attempt:
+            raise RuntimeError("another attempt has begun")
         whole = {"steps_done": steps_done, "num_ranks": self._num_ranks, "score": score}
         write_atomic(path / MARKER, json.dumps(whole), durable=True)
         remove_older(self._folder, self._spec.keep_last_checkpoints, self._spec.keep_best_checkpoint)
@@ -194,7 +199,6 @@ class Checkpoints:
 
     def _no_room(self) -> str | None:
         """What to tell where the disk cannot hold one more checkpoint of all ranks."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         numel = sum(fragment.numel for fragment in own_fragments(self._engine, self._rank, self._num_ranks))
         needed, free = numel * self._num_ranks * _BYTES_PER_PARAMETER, shutil.disk_usage(self._folder).free
         if needed <= free:

@@ -2,10 +2,12 @@
 
     checkpoints/step-000012-3fa9c1d2/rank-0-of-2.safetensors   a rank's fragments of weights and optimizer state
     checkpoints/step-000012-3fa9c1d2/whole.json                written by rank 0 when every rank's part is there
+    checkpoints/attempt                                        the attempt that may write whole.json: the last one
 
-The last word of a folder's name is its attempt's own, so parts of two attempts never make one checkpoint. A part's
-tensors are named `<state>/<parameter>`; its metadata says where in the parameter each begins. Without whole.json a
-folder is a leftover, which the next start removes.
+The last word of a folder's name is its attempt's own, so parts of two attempts never make one checkpoint; workers that
+outlive their killed command for some seconds find another attempt named, and make none whole any more. A part's tensors
+are named `<state>/<parameter>`; its metadata says where in the parameter each begins. Without whole.json a folder is a
+leftover, which the next start removes.
 """
 
 import json
@@ -19,6 +21,7 @@ from typing import Any
 from rcpt_ray.training.fragments import WEIGHT, Fragment
 
 MARKER = "whole.json"
+ATTEMPT = "attempt"
 
 
 @dataclass(frozen=True)
