@@ -1,12 +1,17 @@
-"""A command killed with SIGKILL, in synthesis and in training, is finished by the same command."""
+"""A command killed with SIGKILL, in synthesis and in training, is finished by the same command.
+
+Of that last one a training worker is killed too, and replaced by Ray Train.
+"""
 
 from pathlib import Path
 
+import psutil
 import pytest
-from processes import rcpt, run_until_killed
+from processes import rcpt, run_until_killed, start_rcpt, wait_until
 from run_folder import assert_adds_up, manifests, only_folder
+from synthesis_runs import engine_processes
 
-from rcpt_ray.training.checkpoint import latest_checkpoint
+from rcpt_ray.training.saved import latest_checkpoint
 
 
 def _overrides(run: Path) -> list[str]:
@@ -17,7 +22,7 @@ def _overrides(run: Path) -> list[str]:
         "thoughts.pool.shards_in_flight=1",
         "corpus.shard_documents=2",
         "evaluation.tasks={}",
-        "training.num_epochs=8",
+        "training.num_epochs=20",
         "training.checkpoint_every_steps=2",
         "report.baseline=reasoning",
         "arms={reasoning: {}}",
@@ -26,7 +31,7 @@ def _overrides(run: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def killed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was killed in synthesis, again in training, and then finished."""
+    """A run that was killed in synthesis, again in training, and then finished although a worker was killed."""
     run = tmp_path_factory.mktemp("killed") / "run"
     command = ["run", "jobs/recipes/tiny.yaml", *_overrides(run)]
 
@@ -34,13 +39,20 @@ def killed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     receipts = {path: path.stat().st_mtime_ns for path in _receipts(run)}
     assert not manifests(run, "thoughts")
 
-    run_until_killed(command, lambda: any(latest_checkpoint(folder) for folder in run.glob("training/*/checkpoints")))
+    run_until_killed(command, lambda: _steps_saved(run) > 0)
     assert manifests(run, "thoughts")
     assert not manifests(run, "training")
     assert {path: path.stat().st_mtime_ns for path in receipts} == receipts, "a finished shard was made again"
 
-    finished = rcpt(*command)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    process = start_rcpt(*command)
+    driver = psutil.Process(process.pid)
+    wait_until(lambda: bool(engine_processes(driver, "RayTrainWorker")) or process.poll() is not None, 300)
+    saved_before = _steps_saved(run)
+    wait_until(lambda: _steps_saved(run) > saved_before or process.poll() is not None, 300)
+    assert process.poll() is None, "the command ended before a worker could be killed"
+    engine_processes(driver, "RayTrainWorker")[-1].kill()
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, output
     return run
 
 
@@ -66,6 +78,10 @@ def test_new_learning_rate_redoes_training_evaluation_and_report_only(killed_run
     planned = rcpt("plan", "jobs/recipes/tiny.yaml", *_overrides(killed_run), "training.learning_rate=0.002")
     to_do = {line.split("│")[1].split()[0] for line in planned.stdout.splitlines() if "to do" in line}
     assert to_do == {"training", "evaluation", "report"}
+
+
+def _steps_saved(run: Path) -> int:
+    return max((latest_checkpoint(folder) or 0 for folder in run.glob("training/*/checkpoints")), default=0)
 
 
 def _receipts(run: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from rcpt_ray.command import failure
 from rcpt_ray.terminal import quiet_terminal
 from rcpt_ray.training.checkpoint import latest_checkpoint
 from rcpt_ray.training.feed import Batch, PackedFeed
-from rcpt_ray.training.guard import STOPPED, Guard, TrainingStopped, raise_if_stopped
+from rcpt_ray.training.guard import STOPPED, Guard, TrainingStopped
 from rcpt_ray.training.guard_spec import GuardSpec
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.loop import train
@@ -116,9 +116,7 @@ def test_a_spike_stops_before_its_step_is_saved_and_a_rerun_comes_to_it_again(sp
 def test_the_sentence_names_step_documents_and_ways_out(spiking_job: TrainingJob) -> None:
     known = json.loads((spiking_job.folder / STOPPED).read_text())
     assert known["step"] == SPIKE_STEP and len(known["doc_ids"]) == 5
-    with pytest.raises(TrainingStopped) as stopped:
-        raise_if_stopped(spiking_job.folder)
-    sentence = str(stopped.value)
+    sentence = known["sentence"]
     assert sentence.startswith(f"training stopped at step {SPIKE_STEP}: its loss of ")
     assert "strange-0, strange-1, strange-2 and 2 more, all in " in sentence
     assert "training.guard.loss_spike" in sentence and "training.learning_rate" in sentence and "\n" not in sentence
@@ -161,4 +159,3 @@ def test_under_ray_a_stop_ends_the_command_with_one_sentence_and_starts_no_worke
 def test_a_training_without_trouble_leaves_no_word_of_a_stop(tiny_model_folder: Path, tmp_path: Path) -> None:
     folder = trained(make_job(tmp_path / "job", tiny_model_folder, make_mixture(tmp_path, num_documents=4)))
     assert not (folder / STOPPED).exists()
-    raise_if_stopped(folder)

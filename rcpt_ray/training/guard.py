@@ -79,11 +79,5 @@ def forget_stop(folder: Path) -> None:
     (folder / STOPPED).unlink(missing_ok=True)
 
 
-def raise_if_stopped(folder: Path) -> None:
-    """Raise TrainingStopped where the workers left word that they stopped."""
-    if (folder / STOPPED).exists():
-        raise TrainingStopped(json.loads((folder / STOPPED).read_text(encoding="utf-8"))["sentence"])
-
-
 def _is_no_number(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)

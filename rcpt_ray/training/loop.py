@@ -4,11 +4,12 @@ What a step is stands in step.py, what it reads in feed.py, what a kill leaves i
 watch.py.
 """
 
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
 from rcpt_ray.hardware import fast_number_format
-from rcpt_ray.training.checkpoint import load_checkpoint, save_checkpoint
+from rcpt_ray.training.checkpoint import Checkpoints
 from rcpt_ray.training.deepspeed_config import deepspeed_config
 from rcpt_ray.training.feed import Feed, PackedFeed
 from rcpt_ray.training.guard import Guard, stop
@@ -16,11 +17,16 @@ from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.model_out import save_model
 from rcpt_ray.training.step import run_step
 from rcpt_ray.training.student import load_student
-from rcpt_ray.training.watch import Watch
+from rcpt_ray.training.waits import limit_waits
+from rcpt_ray.training.watch import HELDOUT, STEPS, Watch
 
 
-def train(job: TrainingJob, rank: int, feed: Feed | None = None) -> None:
+def train(
+    job: TrainingJob, rank: int, feed: Feed | None = None, machine_leaves: Callable[[], bool] | None = None
+) -> None:
     """Train to the end of the feed, the mixture's rows by index where none is given; all ranks call it.
+
+    `machine_leaves` is asked by all ranks after each step, with one answer for all: whether to take a checkpoint now.
 
     A job whose model is there is finished, and nothing is done. Rank 0 appends each step's row (records.STEP) to
     steps.jsonl and, at the end, the model is in `model/`.
@@ -35,8 +41,9 @@ def train(job: TrainingJob, rank: int, feed: Feed | None = None) -> None:
     torch.manual_seed(job.plan.seed)
     engine, optimizer, tokenizer = _start(job)
     feed = feed or PackedFeed(job.mixture_parts, job.plan, rank)
-    checkpoints, frozen = job.folder / "checkpoints", job.spec.adapter is not None
-    steps_done = load_checkpoint(engine, checkpoints, frozen_weights=frozen)
+    rows = [job.folder / STEPS, job.folder / HELDOUT]
+    checkpoints = Checkpoints(job.folder / "checkpoints", engine, rank, job.spec, beside=rows)
+    steps_done = checkpoints.load()
     watch = Watch(job, engine, rank, steps_done)
     skips_overflow = fast_number_format(job.spec.precision) == "fp16"
     guard = Guard(job.spec.guard, watch.losses, skips_overflow=skips_overflow)
@@ -51,16 +58,19 @@ def train(job: TrainingJob, rank: int, feed: Feed | None = None) -> None:
         reason = guard.reason_to_stop(row)
         if reason is not None:
             watch.close()
+            checkpoints.close()
             raise stop(job.folder, row, reason, feed.doc_ids(step), rank)
         watch.step(row, batches)
         is_end = feed.ends_with(step)
         watch.measure_if_due(step + 1, is_end=is_end)
-        if (step + 1) % job.spec.checkpoint_every_steps == 0 and not is_end:
-            with watch.pause():  # watch.score is what a best checkpoint is judged by
-                save_checkpoint(engine, checkpoints, step + 1, rank, frozen_weights=frozen)
+        leaves = machine_leaves is not None and machine_leaves()
+        if leaves or ((step + 1) % job.spec.checkpoint_every_steps == 0 and not is_end):
+            with watch.pause():
+                checkpoints.save(step + 1, watch.score_of(step + 1))
     feed.close()
     watch.close()
     save_model(engine, tokenizer, job, rank)
+    checkpoints.close()
     torch.distributed.barrier()
 
 
@@ -81,4 +91,5 @@ def _start(job: TrainingJob) -> tuple[Any, Any, Any]:
         config=deepspeed_config(job.spec, job.plan, precision),
         dist_init_required=False,
     )
+    limit_waits(job.spec.collective_timeout_s)
     return engine, optimizer, tokenizer

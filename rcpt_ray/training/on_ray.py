@@ -3,11 +3,16 @@
 The workers write checkpoints and rows into the stage's folder, so a restarted worker group, and a restarted command,
 go on from the newest whole checkpoint. The driver follows steps.jsonl for its progress bar; `ray.train.report` is not
 called, because it blocks each step until Ray Train's next poll, every two seconds.
+
+A worker that dies, hangs or cannot write its checkpoint ends the attempt, and Ray Train starts the workers again, up to
+`max_failures` times; machines that leave (spot notices) are not counted. What another attempt would only repeat (the
+user's mistake, a loss that is no number) is returned by the workers instead of raised, and raised by the driver.
 """
 
 import gc
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,21 +20,32 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from rcpt_ray.errors import UserError
 from rcpt_ray.training.guard import TrainingStopped
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.loop import train
 from rcpt_ray.training.row_file import Follower
+from rcpt_ray.training.waits import named_waits
 from rcpt_ray.training.watch import HELDOUT, STEPS
 
 _POLL_S = 0.5
+_ASK_FOR_NOTICE_EVERY_S = 5.0
+_HEALTH_CHECK_S = 600
 
 
 def train_on_ray(jobs: Sequence[TrainingJob], on_step: Callable[[dict[str, Any]], None]) -> None:
-    """Train each job to its end, or until the guard stops one of them, which it leaves word of.
+    """Train each job to its end; `on_step` gets each row of their steps.jsonl and heldout.jsonl.
 
-    `on_step` gets each row of their steps.jsonl and heldout.jsonl, those of an earlier attempt too.
+    Rows of an earlier attempt come too.
+
+    Raises:
+        UserError, TrainingStopped: what a worker ended with.
+        ray.train.TrainingFailedError: more failures than `max_failures`.
     """
     spec = jobs[0].spec
+    # Ray Train's own barriers have no limit, and a worker that does not answer is given ten minutes.
+    os.environ["RAY_TRAIN_COLLECTIVE_TIMEOUT_S"] = str(spec.collective_timeout_s)
+    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(min(_HEALTH_CHECK_S, spec.collective_timeout_s))
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"jobs": list(jobs)},
@@ -44,7 +60,7 @@ def train_on_ray(jobs: Sequence[TrainingJob], on_step: Callable[[dict[str, Any]]
         run_config=RunConfig(
             name=f"pid-{os.getpid()}",
             storage_path=str(jobs[0].folder / "ray_train"),
-            failure_config=FailureConfig(max_failures=spec.max_failures),
+            failure_config=FailureConfig(max_failures=spec.max_failures, max_preemption_failures=-1),
         ),
     )
     ended = threading.Event()
@@ -52,13 +68,15 @@ def train_on_ray(jobs: Sequence[TrainingJob], on_step: Callable[[dict[str, Any]]
     follower = threading.Thread(target=_follow, args=(rows, ended, on_step), daemon=True)
     follower.start()
     try:
-        trainer.fit()
+        ended_with = trainer.fit().return_value
     finally:
         ended.set()
         follower.join()
+    if isinstance(ended_with, Exception):
+        raise ended_with
 
 
-def _worker(config: dict[str, Any]) -> None:
+def _worker(config: dict[str, Any]) -> Exception | None:
     jobs: list[TrainingJob] = config["jobs"]
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if jobs[0].spec.gpus_per_worker else "cpu")
     context = ray.train.get_context()
@@ -66,12 +84,39 @@ def _worker(config: dict[str, Any]) -> None:
     import torch
 
     torch.set_num_threads(jobs[0].spec.cpus_per_worker)
-    for job in jobs:
-        try:
-            train(job, context.get_world_rank())
-        except TrainingStopped:
-            return  # an exception would have Ray Train start the workers again, only to stop again
-        gc.collect()
+    rank = context.get_world_rank()
+    try:
+        for job in jobs:
+            with named_waits(job.spec.collective_timeout_s):
+                train(job, rank, machine_leaves=_machine_leaves(rank))
+            gc.collect()
+    except (UserError, TrainingStopped) as ended_with:
+        return ended_with
+    return None
+
+
+def _machine_leaves(rank: int) -> Callable[[], bool]:
+    """Whether a machine of the workers is about to be taken away, asked by all ranks after each step.
+
+    Ray Train is asked every few seconds of rank 0's clock, because it answers through a barrier of the workers that
+    takes longer than telling the others, by a collective of torch's, that it is time. From a notice on until the
+    machine leaves, each time is a time for a checkpoint.
+    """
+    import torch
+
+    asked_s = time.monotonic()
+    due = torch.zeros(1, dtype=torch.int32, device="cuda" if torch.cuda.is_available() else "cpu")
+
+    def leaves() -> bool:
+        nonlocal asked_s
+        due.fill_(rank == 0 and time.monotonic() - asked_s > _ASK_FOR_NOTICE_EVERY_S)
+        torch.distributed.broadcast(due, src=0)
+        if not due.item():
+            return False
+        asked_s = time.monotonic()
+        return ray.train.get_preemption_info() is not None
+
+    return leaves
 
 
 def _follow(rows: Follower, ended: threading.Event, on_step: Callable[[dict[str, Any]], None]) -> None:

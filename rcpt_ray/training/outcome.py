@@ -17,7 +17,7 @@ from rcpt_ray.artifacts import Counts, Manifest, Outcome, write_table
 from rcpt_ray.hardware import fast_number_format
 from rcpt_ray.records import HELDOUT_BITS, STEP
 from rcpt_ray.terminal import Bar
-from rcpt_ray.training.guard import forget_stop, raise_if_stopped
+from rcpt_ray.training.guard import forget_stop
 from rcpt_ray.training.heldout import bits_by_domain
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.plan import make_plan
@@ -72,8 +72,6 @@ def make_trainings(jobs: Sequence[TrainingJob], bar: Bar) -> list[Outcome]:
         begin_runs(job)
     progress = TrainingProgress(bar, sum(job.plan.num_steps for job in jobs))
     train_on_ray(jobs, progress.show)
-    for job in jobs:
-        raise_if_stopped(job.folder)
     return [_outcome(job) for job in jobs]
 
 

@@ -61,10 +61,9 @@ class Watch:
         self._show_heldout([row for row in self._heldout if row["step"] == steps_done])
         self._last_lap_s, self._pause_s = time.monotonic(), 0.0
 
-    @property
-    def score(self) -> float | None:
-        """Held-out bits per byte of the newest measurement, the mean over the domains; less is better."""
-        return mean_bits(self._heldout)
+    def score_of(self, steps_done: int) -> float | None:
+        """Held-out bits per byte after so many steps, the mean over the domains; None where they were not measured."""
+        return mean_bits([row for row in self._heldout if row["step"] == steps_done])
 
     def step(self, row: Row, batches: Sequence[Batch]) -> None:
         """Record a finished step: what step.py said of it, and what this rank read."""

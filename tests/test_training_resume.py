@@ -1,0 +1,98 @@
+"""A training that is killed goes on as if nothing had happened, on as many workers as there are then."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_runs import (
+    assert_same_training,
+    finish,
+    job_of,
+    last_masters,
+    losses,
+    run_until_killed,
+    weights,
+    write_mixture,
+)
+
+NUM_STEPS = 10
+NUM_ROWS = 4 * NUM_STEPS - 2
+"""So that the last batch has empty rows."""
+LORA = {"rank": 4, "alpha": 8, "dropout": 0.1}
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mixture(tmp_path_factory.mktemp("mixture"), NUM_ROWS)
+
+
+def run_with_kills(folder: Path, model: Path, mixture: Path, kills: Sequence[int], **settings: Any) -> Path:
+    """Train with a kill -9 of all ranks after each of these steps, then to the end."""
+    job = job_of(folder, model, mixture, NUM_ROWS, **settings)
+    for step in kills:
+        run_until_killed(job, step)
+    finish(job)
+    return folder
+
+
+def test_killed_after_three_steps_and_three_more_it_is_the_same_training(
+    tmp_path: Path, tiny_model_folder: Path, mixture: Path
+) -> None:
+    settings = {"zero_stage": 2, "num_workers": 2, "checkpoint_every_steps": 3, "precision": "bf16"}
+    whole = run_with_kills(tmp_path / "whole", tiny_model_folder, mixture, [], **settings)
+    parts = run_with_kills(tmp_path / "parts", tiny_model_folder, mixture, [3, 6], **settings)
+    assert len(losses(whole)) == NUM_STEPS
+    assert losses(whole)[-1] < losses(whole)[0]
+    assert_same_training(whole, parts)
+    kept = {name: weight.numel() for name, weight in last_masters(whole).items()}
+    assert kept == {name: weight.numel() for name, weight in weights(whole).items()}
+
+
+def test_workers_may_come_and_go(tmp_path: Path, tiny_model_folder: Path, mixture: Path) -> None:
+    """Two workers for 3 steps, one for 3, two for the rest: the same batches, losses but for rounding."""
+    settings = {"zero_stage": 1, "checkpoint_every_steps": 3, "precision": "fp32"}
+    whole = run_with_kills(tmp_path / "whole", tiny_model_folder, mixture, [], num_workers=2, **settings)
+    changing = tmp_path / "changing"
+    run_until_killed(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, num_workers=2, **settings), 3)
+    run_until_killed(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, num_workers=1, **settings), 6)
+    finish(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, num_workers=2, **settings))
+    assert losses(changing) == pytest.approx(losses(whole), abs=1e-4)
+    assert losses(changing)[:3] == losses(whole)[:3]
+    assert losses(changing) != losses(whole), "one worker adds in another order than two"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapter", [None, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
+def test_kills_change_nothing(
+    tmp_path: Path, tiny_model_folder: Path, mixture: Path, zero_stage: int, adapter: dict[str, Any] | None
+) -> None:
+    settings = {"zero_stage": zero_stage, "adapter": adapter, "num_workers": 2, "precision": "bf16"}
+    whole, once, twice = (
+        run_with_kills(tmp_path / name, tiny_model_folder, mixture, kills, checkpoint_every_steps=every, **settings)
+        for name, kills, every in (("whole", [], 3), ("once", [5], 5), ("twice", [3, 6], 3))
+    )
+    assert losses(once) == losses(whole)
+    assert_same_training(whole, twice)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapter", [None, LORA | {"dropout": 0.0}], ids=["full", "lora"])
+@pytest.mark.parametrize("stages", [(2, 2, 2), (3, 3, 3), (0, 1, 2), (3, 2, 0)], ids=str)
+def test_workers_and_zero_stage_may_change(
+    tmp_path: Path,
+    tiny_model_folder: Path,
+    mixture: Path,
+    stages: tuple[int, int, int],
+    adapter: dict[str, Any] | None,
+) -> None:
+    """Two workers for 3 steps, one for 3, two for the rest, each attempt with a ZeRO stage of its own."""
+    settings = {"adapter": adapter, "checkpoint_every_steps": 3, "precision": "fp32"}
+    whole = run_with_kills(tmp_path / "whole", tiny_model_folder, mixture, [], num_workers=2, **settings)
+    changing = tmp_path / "changing"
+    for num_workers, zero_stage, step in zip((2, 1), stages, (3, 6), strict=False):
+        own = {"num_workers": num_workers, "zero_stage": zero_stage}
+        run_until_killed(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, **own, **settings), step)
+    finish(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, num_workers=2, zero_stage=stages[2], **settings))
+    assert losses(changing) == pytest.approx(losses(whole), abs=1e-3)
