@@ -12,14 +12,15 @@ from watched_training import be_one_rank, make_job, make_mixture, trained
 
 from rcpt_ray.command import failure
 from rcpt_ray.terminal import quiet_terminal
-from rcpt_ray.training.checkpoint import latest_checkpoint
-from rcpt_ray.training.feed import Batch, PackedFeed
+from rcpt_ray.training.batch import Batch
+from rcpt_ray.training.feed import PackedFeed
 from rcpt_ray.training.guard import STOPPED, Guard, TrainingStopped
 from rcpt_ray.training.guard_spec import GuardSpec
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.loop import train
 from rcpt_ray.training.outcome import make_trainings
 from rcpt_ray.training.row_file import read_rows
+from rcpt_ray.training.saved import latest_checkpoint
 
 SPIKE_STEP = 11
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from processes import wait_until
 from rich.console import Console
 from watched_training import be_one_rank, make_heldout, make_job, make_mixture, trained
 
@@ -16,14 +17,15 @@ from rcpt_ray.artifacts import write_table
 from rcpt_ray.errors import UserError
 from rcpt_ray.records import DOCUMENT, HELDOUT_BITS, STEP
 from rcpt_ray.terminal import Bar
-from rcpt_ray.training.checkpoint import latest_checkpoint
-from rcpt_ray.training.feed import Batch, PackedFeed
+from rcpt_ray.training.batch import Batch
+from rcpt_ray.training.feed import PackedFeed
 from rcpt_ray.training.flops import ModelSize, gpu_peak, model_size, operations_per_token
 from rcpt_ray.training.heldout import HeldoutMeter, choose_documents, cut_windows, group_windows
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.loop import train
 from rcpt_ray.training.progress import TrainingProgress
 from rcpt_ray.training.row_file import Follower, RowFile, read_rows
+from rcpt_ray.training.saved import latest_checkpoint
 from rcpt_ray.training.trackers import begin_runs, require_packages
 from rcpt_ray.training.watch_spec import WatchSpec
 
@@ -64,7 +66,7 @@ def killed_and_finished(
     be_one_rank()
     with pytest.raises(Killed):
         train(job, 0, FeedUntilKilled(job.mixture_parts, job.plan, 0))
-    assert latest_checkpoint(job.folder / "checkpoints") == KILLED_AT - 1
+    wait_until(lambda: latest_checkpoint(job.folder / "checkpoints") == KILLED_AT - 1, 60)
     trained(job)
     return job
 

@@ -20,7 +20,8 @@ from processes import wait_until
 
 from rcpt_ray.artifacts import write_table
 from rcpt_ray.mixture.pack import Documents, pack
-from rcpt_ray.training.feed import Batch, PackedFeed
+from rcpt_ray.training.batch import Batch
+from rcpt_ray.training.feed import PackedFeed
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.plan import make_plan
 from rcpt_ray.training.saved import ATTEMPT, latest_checkpoint, read_weights, whole_checkpoints
