@@ -3,9 +3,10 @@
 B rows, T tokens
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ import pyarrow.parquet as pq
 
 from rcpt_ray.records import PADDING
 from rcpt_ray.training.plan import TrainingPlan, rows_of_rank
+
+COLUMNS: Final = ("input_ids", "position_ids", "segment_kind", "segment_id")
+Columns = Mapping[str, npt.NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,9 @@ class PackedFeed:
 
     def __init__(self, parts: list[Path], plan: TrainingPlan | None = None, rank: int = 0) -> None:
         self._plan, self._rank = plan, rank
-        columns = ["input_ids", "position_ids", "segment_kind", "segment_id"]
-        table = pa.concat_tables([pq.read_table(part, columns=columns) for part in parts])
+        table = pa.concat_tables([pq.read_table(part, columns=list(COLUMNS)) for part in parts])
         self.num_rows = len(table)
-        self._rows = {name: _as_matrix(table[name]) for name in columns}
+        self._rows = columns_of(table)
         self.row_tokens = int(self._rows["input_ids"].shape[1])
 
     def start(self, step: int) -> None:
@@ -81,18 +84,28 @@ class PackedFeed:
 
     def batch(self, rows: list[int | None]) -> Batch:
         """The rows of these indices; None is an empty row."""
-        present = np.array([row if row is not None else 0 for row in rows])
-        empty_B = np.array([row is None for row in rows])
-        input_ids_BT = self._rows["input_ids"][present].astype(np.int64)
-        kind_BT = self._rows["segment_kind"][present].copy()
-        kind_BT[empty_B] = PADDING
-        segment_BT = self._rows["segment_id"][present]
-        target_ids_BT = np.zeros_like(input_ids_BT)
-        target_kind_BT = np.full_like(kind_BT, PADDING)
-        target_ids_BT[:, :-1] = input_ids_BT[:, 1:]
-        same_document_BT = segment_BT[:, 1:] == segment_BT[:, :-1]
-        target_kind_BT[:, :-1] = np.where(same_document_BT, kind_BT[:, 1:], PADDING)
-        return Batch(input_ids_BT, self._rows["position_ids"][present].astype(np.int64), target_ids_BT, target_kind_BT)
+        return batch_of(self._rows, rows)
+
+
+def batch_of(columns: Columns, rows: Sequence[int | None]) -> Batch:
+    """The rows of these indices as a micro-batch; None is an empty row."""
+    present = np.array([row if row is not None else 0 for row in rows])
+    empty_B = np.array([row is None for row in rows])
+    input_ids_BT = columns["input_ids"][present].astype(np.int64)
+    kind_BT = columns["segment_kind"][present].copy()
+    kind_BT[empty_B] = PADDING
+    segment_BT = columns["segment_id"][present]
+    target_ids_BT = np.zeros_like(input_ids_BT)
+    target_kind_BT = np.full_like(kind_BT, PADDING)
+    target_ids_BT[:, :-1] = input_ids_BT[:, 1:]
+    same_document_BT = segment_BT[:, 1:] == segment_BT[:, :-1]
+    target_kind_BT[:, :-1] = np.where(same_document_BT, kind_BT[:, 1:], PADDING)
+    return Batch(input_ids_BT, columns["position_ids"][present].astype(np.int64), target_ids_BT, target_kind_BT)
+
+
+def columns_of(table: pa.Table) -> Columns:
+    """The columns of packed rows that a forward pass needs, each [rows, T]."""
+    return {name: _as_matrix(table[name]) for name in COLUMNS}
 
 
 def _as_matrix(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:

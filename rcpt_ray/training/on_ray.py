@@ -17,18 +17,27 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from rcpt_ray.artifacts import write_atomic
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.loop import train
+from rcpt_ray.training.stream.feed import StreamFailed, failure_file
+from rcpt_ray.training.stream.on_ray import data_of, feed_of
+from rcpt_ray.training.stream.work import StreamWork
 
 _POLL_S = 0.5
 
 
-def train_on_ray(jobs: Sequence[TrainingJob], on_step: Callable[[dict[str, Any]], None]) -> None:
-    """Train each job to its end; `on_step` gets each row of their steps.jsonl, those of an earlier attempt too."""
+def train_on_ray(
+    jobs: Sequence[TrainingJob], on_step: Callable[[dict[str, Any]], None], stream: StreamWork | None = None
+) -> None:
+    """Train each job to its end; `on_step` gets each row of their steps.jsonl, those of an earlier attempt too.
+
+    With `stream` there is one job, and it is fed by that.
+    """
     spec = jobs[0].spec
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"jobs": list(jobs)},
+        train_loop_config={"jobs": list(jobs), "stream": stream},
         torch_config=TorchConfig(
             backend="nccl" if spec.gpus_per_worker else "gloo", timeout_s=spec.collective_timeout_s
         ),
@@ -42,6 +51,7 @@ def train_on_ray(jobs: Sequence[TrainingJob], on_step: Callable[[dict[str, Any]]
             storage_path=str(jobs[0].folder / "ray_train"),
             failure_config=FailureConfig(max_failures=spec.max_failures),
         ),
+        **data_of(stream),
     )
     ended = threading.Event()
     files = [job.folder / "steps.jsonl" for job in jobs]
@@ -59,11 +69,17 @@ def _worker(config: dict[str, Any]) -> None:
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if jobs[0].spec.gpus_per_worker else "cpu")
     context = ray.train.get_context()
     os.environ["LOCAL_RANK"] = str(context.get_local_rank())
+    # Before anything heavy: engines start while the workers do.
+    feed = None if config["stream"] is None else feed_of(config["stream"], context.get_world_rank())
     import torch
 
     torch.set_num_threads(jobs[0].spec.cpus_per_worker)
     for job in jobs:
-        train(job, context.get_world_rank())
+        try:
+            train(job, context.get_world_rank(), feed)
+        except StreamFailed as failure:
+            # No fault of the workers: starting them again would not help, so they end as if all were well.
+            write_atomic(failure_file(job.folder), str(failure))
         gc.collect()
 
 

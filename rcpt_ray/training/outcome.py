@@ -65,23 +65,33 @@ def make_trainings(jobs: Sequence[TrainingJob], bar: Bar) -> list[Outcome]:
 
 
 def _outcome(job: TrainingJob) -> Outcome:
-    plan, folder = job.plan, job.folder
+    plan = job.plan
+    rows, figures = finish_steps(job, plan.num_steps)
+    num_rows = plan.num_rows * plan.num_epochs
+    return Outcome(
+        counts=Counts(unit="packed row read", num_in=num_rows, num_ok=num_rows),
+        tokens={"trained": job.num_tokens, "targets": sum(row["num_tokens"] for row in rows)},
+        details=figures | {"num_epochs": plan.num_epochs},
+        throughput=throughput_of(rows),
+    )
+
+
+def finish_steps(job: TrainingJob, num_steps: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows of all steps, written to steps.parquet, and their figures; what only the training needed is removed."""
+    folder = job.folder
     rows = [json.loads(line) for line in (folder / "steps.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert len(rows) == plan.num_steps, f"{len(rows)} steps were recorded but {plan.num_steps} planned"
+    assert len(rows) == num_steps, f"{len(rows)} steps were recorded but {num_steps} planned"
     write_table(folder / "steps.parquet", pa.Table.from_pylist(rows, schema=STEP))
     for leftover in ("checkpoints", "ray_train"):
         shutil.rmtree(folder / leftover, ignore_errors=True)
-    num_rows = plan.num_rows * plan.num_epochs
-    num_targets = sum(row["num_tokens"] for row in rows)
-    return Outcome(
-        counts=Counts(unit="packed row read", num_in=num_rows, num_ok=num_rows),
-        tokens={"trained": job.num_tokens, "targets": num_targets},
-        details={
-            "num_steps": plan.num_steps,
-            "num_epochs": plan.num_epochs,
-            "num_workers": plan.num_workers,
-            "first_loss": rows[0]["loss"],
-            "final_loss": rows[-1]["loss"],
-        },
-        throughput={"tokens_per_s": num_targets / sum(row["seconds"] for row in rows)},
-    )
+    return rows, {
+        "num_steps": num_steps,
+        "num_workers": job.plan.num_workers,
+        "first_loss": rows[0]["loss"],
+        "final_loss": rows[-1]["loss"],
+    }
+
+
+def throughput_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Targets a second of time in steps."""
+    return {"tokens_per_s": sum(row["num_tokens"] for row in rows) / sum(row["seconds"] for row in rows)}

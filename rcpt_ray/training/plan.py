@@ -8,6 +8,7 @@ by the seed; which rows a step reads depends on the step alone.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +69,13 @@ def rows_of_step(plan: TrainingPlan, step: int) -> list[int | None]:
 
 def rows_of_rank(plan: TrainingPlan, step: int, rank: int) -> list[list[int | None]]:
     """The micro-batches of one rank in one step: rank r takes every num_workers-th micro-batch."""
-    rows = rows_of_step(plan, step)
+    return share_of_rank(plan, rows_of_step(plan, step), rank)
+
+
+def share_of_rank(plan: TrainingPlan, rows: Sequence[int | None], rank: int) -> list[list[int | None]]:
+    """One rank's micro-batches of a step with these rows."""
     size = plan.micro_batch_rows
-    micro_batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+    micro_batches = [list(rows[start : start + size]) for start in range(0, len(rows), size)]
     return micro_batches[rank :: plan.num_workers]
 
 
