@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 TOLERANCE = 0.01
-"""How far a component's share may be above its target while another one has nothing to give."""
+"""How far the components that have something to give may go above their targets, all together, while others wait."""
 _ALL = ""
 
 
@@ -116,14 +116,14 @@ class RunningBlend:
         return one
 
     def _next(self) -> tuple[_Pool, Draw] | None:
-        drawn = self.drawn_tokens
+        drawn, tolerance = self.drawn_tokens, TOLERANCE / max(1, len(self._pools) - 1)
         by_need = sorted(self._pools.values(), key=lambda pool: (pool.drawn_tokens - pool.weight * drawn, -pool.weight))
         for place, pool in enumerate(by_need):
             one = self._first(pool)
             if one is None:
                 continue
             num_tokens = one.document.num_tokens
-            if place == 0 or pool.drawn_tokens + num_tokens <= (pool.weight + TOLERANCE) * (drawn + num_tokens):
+            if place == 0 or pool.drawn_tokens + num_tokens <= (pool.weight + tolerance) * (drawn + num_tokens):
                 return pool, one
         return None
 
