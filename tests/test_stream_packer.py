@@ -1,5 +1,7 @@
 """Every document into one batch once, through ends of packers and beside packers left over; workers get what is said."""
 
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,8 +96,11 @@ def test_packer_that_begins_again_loses_nothing_and_repeats_nothing(tmp_path: Pa
     for component, share in work.mixture.shares.items() if work.mixture.shares else ():
         for found in (killed, lived):
             of_component = sum(tokens for draw, tokens in found.items() if draw[0] == component)
-            assert of_component / found.total() == pytest.approx(share, abs=0.02)
-    assert abs(killed.total() - lived.total()) <= 0.02 * lived.total()
+            a_document = max(sizes.values()) / found.total()
+            assert of_component / found.total() == pytest.approx(share, abs=TOLERANCE + a_document)
+    if mixture.get("num_tokens"):
+        assert abs(killed.total() - 30_000) <= max(sizes.values())
+        assert abs(lived.total() - 30_000) <= max(sizes.values())
 
 
 def test_packer_left_over_from_an_earlier_attempt_makes_no_second_version(tmp_path: Path) -> None:
@@ -156,39 +161,36 @@ def ids(batches: list[Batch] | None) -> list[list[int]]:
     ]
 
 
-def elements_for(work: Any, rank: int, turned: bool = False) -> list[Element]:
+def elements_for(work: Any, rank: int, recorded: threading.Event, turned: bool) -> Iterator[Element]:
     """What the splitter deals to a rank: its own, or its neighbour's."""
+    recorded.wait()
     record, num_workers = Record(work.folder), work.plan.num_workers
-    end = record.read_end()
-    assert end is not None
-    dealt = [list(deal(record, work.plan, step)) for step in range(end["num_batches"])]
-    ended = Element(end["num_batches"], rank, is_end=True)
-    return [*(each[(rank + turned) % num_workers] for each in dealt), ended]
+    num_batches = record.num_batches()
+    for step in range(num_batches):
+        yield list(deal(record, work.plan, step))[(rank + turned) % num_workers]
+    yield Element(num_batches, rank, is_end=True)
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, 4])
-@pytest.mark.parametrize("given", ["dealt", "turned", "recorded", "lost"])
+@pytest.mark.parametrize("given", ["dealt", "turned", "lost", "recorded"])
 def test_workers_share_each_recorded_batch_whatever_they_are_dealt(
     tmp_path: Path, num_workers: int, given: str
 ) -> None:
-    work = work_of(tmp_path, num_shards=3, plan=plan_of(num_workers))
-    record = Record(work.folder)
-    feeds = [StreamFeed(record, work.plan, rank, iter([])) for rank in range(num_workers)]  # they see no batch yet
+    work, recorded = work_of(tmp_path, num_shards=3, plan=plan_of(num_workers)), threading.Event()
+
+    def feed_of(rank: int) -> StreamFeed:
+        elements = iter([]) if given == "lost" else elements_for(work, rank, recorded, given == "turned")
+        return StreamFeed(Record(work.folder), work.plan, rank, None if given == "recorded" else elements)
+
+    feeds = [] if given == "recorded" else [feed_of(rank) for rank in range(num_workers)]  # no batch is there yet
     pack_all(work, Packer(work), work.items())
-    num_batches = record.num_batches()
-    if given == "recorded":
-        feeds = [StreamFeed(record, work.plan, rank, None) for rank in range(num_workers)]
-    elif given != "lost":
-        live = [elements_for(work, rank, given == "turned") for rank in range(num_workers)]
-        empty = Record(tmp_path / "nothing")
-        feeds = [StreamFeed(empty, work.plan, rank, iter(own)) for rank, own in enumerate(live)]
-        for feed in feeds:
-            feed._record = record  # noqa: SLF001 - batches recorded after the attempt began
-    for step in range(num_batches):
+    recorded.set()
+    feeds = feeds or [feed_of(rank) for rank in range(num_workers)]
+    record = Record(work.folder)
+    for step in range(record.num_batches()):
         rows = [row for feed in feeds for row in ids(feed.batches(step))]
-        whole = record.read(step)["input_ids"].to_pylist()
-        assert sorted(rows) == sorted(whole)
-    assert all(feed.batches(num_batches) is None for feed in feeds)
+        assert sorted(rows) == sorted(record.read(step)["input_ids"].to_pylist())
+    assert all(feed.batches(record.num_batches()) is None for feed in feeds)
 
 
 def test_failure_comes_after_the_batches_that_were_recorded(tmp_path: Path) -> None:

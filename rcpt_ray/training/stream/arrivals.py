@@ -94,9 +94,11 @@ def documents_of(work: StreamWork, item: Item) -> list[Arrival]:
     """The documents of an item that has arrived, in their order."""
     file = tokens_file(work, item)
     with pa.memory_map(str(file)) as source:
-        table = pa.ipc.open_file(source).read_all().select(["component", "doc_id", "num_tokens"])
-        columns = [column.to_pylist() for column in table.columns]
-    return [Arrival(*values, file.name, row) for row, values in enumerate(zip(*columns, strict=True))]
+        table = pa.ipc.open_file(source).read_all()
+        names, doc_ids, sizes = (table[name].to_pylist() for name in ("component", "doc_id", "num_tokens"))
+    return [
+        Arrival(*values, file=file.name, row=row) for row, values in enumerate(zip(names, doc_ids, sizes, strict=True))
+    ]
 
 
 def tokens_file(work: StreamWork, item: Item) -> Path:

@@ -114,7 +114,7 @@ def _outcome(job: TrainingJob, work: StreamWork) -> Outcome:
             "num_draws": found.num_draws,
             "special_tokens": list(job.special_tokens),
             "thoughts_at_first_step": _thoughts_at_first_step(timeline),
-            "thoughts_at_end": timeline[-1]["num_thoughts"],
+            "thoughts_at_end": end["num_thoughts"],
         },
         throughput=throughput_of(rows),
     )
@@ -176,4 +176,4 @@ def _expected_tokens(
 
 def _thoughts_at_first_step(timeline: Sequence[Mapping[str, Any]]) -> int:
     """Thoughts that were written when the first step was seen to be trained."""
-    return next((row["num_thoughts"] for row in timeline if row["num_steps"]), timeline[-1]["num_thoughts"])
+    return int(next((row for row in timeline if row["num_steps"]), timeline[-1])["num_thoughts"])

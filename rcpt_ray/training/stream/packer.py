@@ -46,6 +46,7 @@ class Packer:
         self._work, self._record = work, Record(work.folder)
         self._arrived = dict[Item, Arrived]()
         self._expected = set(work.items())
+        self._num_batches, self._waiting = 0, list[_Piece]()
         self._begin()
         for item in sorted(self._expected, key=lambda item: item.id):
             self.arrive(item)
@@ -103,10 +104,12 @@ class Packer:
         """An empty blend that knows what the record holds."""
         work = self._work
         self._blend = RunningBlend(
-            [one.name for one in work.components], work.mixture.shares, work.mixture.num_tokens, work.mixture.max_repeats
+            [one.name for one in work.components],
+            work.mixture.shares,
+            work.mixture.num_tokens,
+            work.mixture.max_repeats,
         )
-        self._waiting = list[_Piece]()
-        self._num_batches = self._record.num_batches()
+        self._waiting, self._num_batches = [], self._record.num_batches()
         self._packed: dict[tuple[str, str], dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
         for step in range(self._num_batches):
             for row in self._record.read(step, ["pieces"])["pieces"].to_pylist():
@@ -213,6 +216,7 @@ class Packer:
         return {
             "num_batches": self._num_batches,
             "has_all": self.has_all,
+            "num_thoughts": sum(own.num_thoughts for own in self._arrived.values()),
             "num_candidates": dict(candidates),
             "rejected": dict(rejected),
         }
