@@ -1,4 +1,4 @@
-"""Every document into one batch once, through ends of packers and beside packers left over; workers get what is said."""
+"""Every document into one batch once, through ends of packers and beside others; workers get what is recorded."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The report's plots as inline SVG: losses, bits per byte, accuracy, lengths of thoughts.
+"""The report's plots as inline SVG: losses, bits per byte, accuracy, lengths of thoughts, use of the pools.
 
 Invariants: the same figures give the same bytes (fixed salt for ids, no dates); ids differ between the plots of a page;
 text stays text and names from data are never read as formulas; colours are Okabe and Ito's, which colour-blind readers
@@ -12,6 +12,7 @@ import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import matplotlib
@@ -43,6 +44,7 @@ _WIDTH_INCHES: Final = 4.6
 _LETTERS_IN_WIDTH: Final = 54
 _MARKED_STEPS: Final = 40
 """Curves of at most so many steps show each of them."""
+_STRETCHES: Final = 60
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def make_plots(inputs: ReportInputs, figures: Sequence[ArmFigures]) -> list[Plot
             _plot_bits_per_byte(figures),
             _plot_accuracy(figures),
             _plot_thought_tokens(inputs.thought_tokens),
+            *(_plot_pools(arm) for arm in inputs.arms),
         ]
     return [plot for plot in plots if plot is not None]
 
@@ -151,6 +154,43 @@ def _plot_thought_tokens(num_tokens: Sequence[int]) -> Plot | None:
     _legend(axes, [line], [f"median, {median:g} tokens"])
     shown = f"{len(num_tokens):,} thoughts, {min(num_tokens):,} to {max(num_tokens):,} tokens, median {median:g}"
     return Plot(title, f"{title}: {shown}.", _svg(figure, "lengths"))
+
+
+def _plot_pools(arm: ArmResult) -> Plot | None:
+    """How busy engines and workers of a streaming training were; the time between a kill and the rerun is cut out."""
+    if arm.timeline is None or len(arm.timeline) < 2:
+        return None
+    minutes, engines, workers = pool_use(arm.timeline.to_pylist())
+    title = f"Engines and workers over time, {arm.name}"
+    figure, axes = _axes(title, 3.0, "Time (minutes)", "Share of the pool at work")
+    for index, use in enumerate((engines, workers)):
+        axes.step(minutes, use, where="post", color=_COLOURS[index], linestyle=("-", "--")[index], linewidth=1.4)
+    axes.set_ylim(0.0, 1.05)
+    lines = [Line2D([], [], color=_COLOURS[index], linestyle=("-", "--")[index]) for index in range(2)]
+    _legend(axes, lines, ["engines that write", "workers that train"])
+    shown = f"engines wrote {statistics.fmean(engines):.0%} and workers trained {statistics.fmean(workers):.0%}"
+    return Plot(title, f"{title}: {shown} of {minutes[-1]:.1f} minutes.", _svg(figure, f"pools-{arm.name}"))
+
+
+def pool_use(timeline: Sequence[dict[str, Any]]) -> tuple[list[float], list[float], list[float]]:
+    """Minutes since the start, and the shares of engines and of workers that were at work, in at most 60 stretches."""
+    spans = [
+        (after["time_s"] - before["time_s"], before, after)
+        for before, after in pairwise(timeline)
+        if before["session"] == after["session"]
+    ]
+    size, elapsed_s = math.ceil(len(spans) / _STRETCHES), 0.0
+    minutes, engines, workers = list[float](), list[float](), list[float]()
+    for first in range(0, len(spans), size):
+        stretch = spans[first : first + size]
+        seconds = sum(span for span, _, _ in stretch)
+        busy_s = sum(span * after["engines_busy"] / max(1, after["engines_most"]) for span, _, after in stretch)
+        step_s = sum(max(0.0, after["step_seconds"] - before["step_seconds"]) for _, before, after in stretch)
+        minutes.append(elapsed_s / 60)
+        engines.append(busy_s / seconds)
+        workers.append(min(1.0, step_s / seconds))
+        elapsed_s += seconds
+    return [*minutes, elapsed_s / 60], [*engines, engines[-1]], [*workers, workers[-1]]
 
 
 def _axes(title: str, height_inches: float, x_label: str, y_label: str) -> tuple[Figure, Axes]:

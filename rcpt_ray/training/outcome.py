@@ -79,7 +79,7 @@ def _outcome(job: TrainingJob) -> Outcome:
 def finish_steps(job: TrainingJob, num_steps: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The rows of all steps, written to steps.parquet, and their figures; what only the training needed is removed."""
     folder = job.folder
-    rows = [json.loads(line) for line in (folder / "steps.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = steps_of(job)
     assert len(rows) == num_steps, f"{len(rows)} steps were recorded but {num_steps} planned"
     write_table(folder / "steps.parquet", pa.Table.from_pylist(rows, schema=STEP))
     for leftover in ("checkpoints", "ray_train"):
@@ -90,6 +90,13 @@ def finish_steps(job: TrainingJob, num_steps: int) -> tuple[list[dict[str, Any]]
         "first_loss": rows[0]["loss"],
         "final_loss": rows[-1]["loss"],
     }
+
+
+def steps_of(job: TrainingJob) -> list[dict[str, Any]]:
+    """The rows of the steps so far; a last line that a kill cut off is none."""
+    file = job.folder / "steps.jsonl"
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
 def throughput_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -25,7 +25,7 @@ from rcpt_ray.records import SEGMENT_KINDS, TIMELINE
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts.spec import ThoughtsSpec
 from rcpt_ray.training.job import TrainingJob
-from rcpt_ray.training.outcome import finish_steps, throughput_of
+from rcpt_ray.training.outcome import finish_steps, steps_of, throughput_of
 from rcpt_ray.training.spec import TrainingSpec
 from rcpt_ray.training.stream.feed import failure_file
 from rcpt_ray.training.stream.record import Record, compact
@@ -71,7 +71,7 @@ def _train(job: TrainingJob, work: StreamWork, bar: Bar) -> None:
 
     failure_file(job.folder).unlink(missing_ok=True)
     bar.total(job.plan.num_steps)
-    with Timeline(work, bar) as timeline:
+    with Timeline(work, steps_of(job), bar) as timeline:
 
         def on_step(row: dict[str, Any]) -> None:
             timeline.step(row)

@@ -3,11 +3,13 @@
 stream/timeline.jsonl   written by the driver (records.TIMELINE)
 """
 
+import contextlib
 import json
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts.meter import read_meters
@@ -20,10 +22,11 @@ _EVERY_S = 1.0
 class Timeline:
     """Looks at both pools for the length of a block."""
 
-    def __init__(self, work: StreamWork, bar: Bar) -> None:
+    def __init__(self, work: StreamWork, steps: Iterable[dict[str, Any]], bar: Bar) -> None:
+        """`steps` are the rows of steps that an earlier command left."""
         self._work, self._bar = work, bar
         self._record, self._num_batches = Record(work.folder), 0
-        self._step_seconds: dict[int, float] = {}
+        self._step_seconds = {row["step"]: row["seconds"] for row in steps}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -64,15 +67,19 @@ class Timeline:
         with file.open("a", encoding="utf-8") as rows:
             while True:
                 ended = self._ended.wait(_EVERY_S)
-                row = self.look()
-                rows.write(json.dumps(row) + "\n")
-                rows.flush()
-                self._bar.note(
-                    f"{row['engines_busy']} of {row['engines_up']} engines write, {row['num_thoughts']:,} thoughts, "
-                    f"{row['num_batches']:,} batches, {row['num_steps']:,} steps"
-                )
+                with contextlib.suppress(OSError):  # a disk that is full for a while ends the show, not the work
+                    self._write(rows)
                 if ended:
                     return
+
+    def _write(self, rows: TextIO) -> None:
+        row = self.look()
+        rows.write(json.dumps(row) + "\n")
+        rows.flush()
+        self._bar.note(
+            f"{row['engines_busy']} of {row['engines_up']} engines write, {row['num_thoughts']:,} thoughts, "
+            f"{row['num_batches']:,} batches, {row['num_steps']:,} steps"
+        )
 
 
 def timeline_file(folder: Path) -> Path:
