@@ -1,9 +1,9 @@
 """Training on a stream of thoughts against synthesis, then training: `streaming.py FOLDER [setting=value ...]`.
 
-Prints wall times. Both are the same recipe from the same prepared corpus, one after the other in one call, each with an empty run folder;
-the time is that of the whole command, Ray's, the engine's and the workers' start included. The engine is the fake one
-with a time for each token, as an engine on a GPU of its own has, so both pools find two CPUs enough; settings of the
-recipe may be changed, for example for a real engine:
+Prints wall times. Both are the same recipe from the same prepared corpus, one after the other in one call, each with an
+empty run folder; the time is that of the whole command, with Ray's, the engine's and the workers' start. The engine is
+the fake one with a time for each token, as an engine on a GPU of its own has, so two CPUs are enough for both pools;
+settings of the recipe may be changed, for example for a real engine:
 
     python benchmarks/streaming.py /tmp/streaming
     python benchmarks/streaming.py /tmp/streaming thoughts.engine=vllm student.reference=smollm2-135m-instruct

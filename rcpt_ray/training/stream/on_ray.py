@@ -12,6 +12,7 @@ turn, and what it deals otherwise is made good by the feed.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -32,7 +33,7 @@ from rcpt_ray.training.stream.record import Record
 from rcpt_ray.training.stream.work import Item, StreamWork
 
 _DATA_SET = "stream"
-_MOST_TOKENIZERS = 4
+_CPUS_PER_TOKENIZER = 8
 _ELEMENT = pa.schema(
     [
         ("step", pa.int64()),
@@ -72,8 +73,9 @@ class Pipeline:
                     work.generation.spec.pool,
                 )
             )
+        num_tokenizers = max(1, int(ray.cluster_resources().get("CPU", 1)) // _CPUS_PER_TOKENIZER)
         arriving = sources[0].union(*sources[1:]) if len(sources) > 1 else sources[0]
-        tokenized = _through_actors(arriving, _ArrivalsActor, work, _MOST_TOKENIZERS)
+        tokenized = _through_actors(arriving, _ArrivalsActor, work, num_tokenizers)
         return _through_actors(tokenized, _PackerActor, work, 1)
 
 
@@ -120,6 +122,8 @@ class _ArrivalsActor:
     """Selects, lays out and tokenizes what comes."""
 
     def __init__(self, work: StreamWork) -> None:
+        # It has reserved no CPU; native code would take all there are.
+        os.environ.setdefault("RAYON_NUM_THREADS", "1")
         self._arrivals = Arrivals(work)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
