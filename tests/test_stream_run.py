@@ -3,7 +3,6 @@
 The thoughts of one document wait for a file, so training can only have begun before synthesis ended.
 """
 
-import json
 import signal
 from collections import Counter
 from pathlib import Path
@@ -14,69 +13,29 @@ import pyarrow.parquet as pq
 import pytest
 from processes import rcpt, start_rcpt, wait_until
 from run_folder import assert_adds_up, manifests, only_folder, rows
+from stream_runs import NUM_DOCUMENTS, SHARES, receipts, steps, steps_seen, streaming_of
 
 from rcpt_ray.artifacts import Manifest
-
-SHARES = {"stem/thought": 0.6, "law/raw": 0.4}
-NUM_DOCUMENTS = 60
-HELD = "held until the test says so"
 
 
 @pytest.fixture(scope="module")
 def streamed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A run that was killed while engines and workers were busy, then finished by the same command."""
     folder = tmp_path_factory.mktemp("streamed")
-    run, released = folder / "run", folder / "released"
-    command = ["train", "jobs/recipes/stream.yaml", *_overrides(folder, run, released)]
+    run, command = folder / "run", ["train", *streaming_of(folder)]
     process = start_rcpt(*command)
     try:
-        wait_until(lambda: _steps_seen(run) >= 5 or process.poll() is not None, 300)
+        wait_until(lambda: steps_seen(run) >= 5 or process.poll() is not None, 300)
         assert process.poll() is None, process.communicate()[0]
-        before = {"steps": _steps(run), "receipts": _receipts(run)}
+        before = {"steps": steps(run), "receipts": receipts(run)}
     finally:
         _kill_tree(process.pid)
         process.wait()
     assert not manifests(run, "thoughts")
-    released.touch()
+    (folder / "released").touch()
     finished = rcpt(*command)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return {"run": run, "command": command, "before": before}
-
-
-def _overrides(folder: Path, run: Path, released: Path) -> list[str]:
-    for source, num_words in (("stem", 60), ("law", 110)):
-        with (folder / f"{source}.jsonl").open("w", encoding="utf-8") as lines:
-            for number in range(NUM_DOCUMENTS):
-                held = HELD if (source, number) == ("stem", NUM_DOCUMENTS - 1) else "words"
-                text = f"{source} {number} {held} " + f"w{number} and so on " * (num_words // 4 + number % 7)
-                lines.write(json.dumps({"id": str(number), "text": text}) + "\n")
-    return [
-        f"run={run}",
-        f"corpus.sources.stem.path={folder / 'stem.jsonl'}",
-        f"corpus.sources.law.path={folder / 'law.jsonl'}",
-        "corpus.heldout_share=0",
-        "corpus.near_duplicates=null",
-        "thoughts.engine=fake",
-        f"thoughts.fake={{hold_on: {HELD}, hold_until: {released}}}",
-        "cluster.num_cpus=2",
-        "corpus.shard_documents=5",
-        "training.stream.pool_rows=2",
-    ]
-
-
-def _steps(run: Path) -> list[dict[str, Any]]:
-    text = "".join(file.read_text() for file in run.glob("training/*/steps.jsonl"))
-    return [json.loads(line) for line in text.split("\n")[:-1]]
-
-
-def _steps_seen(run: Path) -> int:
-    """Steps trained, as the timeline has them."""
-    text = "".join(file.read_text() for file in run.glob("training/*/stream/timeline.jsonl"))
-    return max((json.loads(line)["num_steps"] for line in text.split("\n")[:-1]), default=0)
-
-
-def _receipts(run: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in run.glob("thoughts/*/part-*.json")}
 
 
 def _kill_tree(pid: int) -> None:
@@ -128,8 +87,8 @@ def test_replayed_steps_have_the_same_batches_and_the_same_losses_to_the_last_bi
 
 
 def test_nothing_was_paid_for_twice_and_the_thoughts_stage_is_an_ordinary_one(streamed: dict[str, Any]) -> None:
-    run, receipts = streamed["run"], streamed["before"]["receipts"]
-    assert {path: path.stat().st_mtime_ns for path in receipts} == receipts, "a finished shard was made again"
+    run, before = streamed["run"], streamed["before"]["receipts"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "a finished shard was made again"
     assert_adds_up(run)
     assert manifests(run, "thoughts")[0].counts.num_in == 2 * NUM_DOCUMENTS
 
