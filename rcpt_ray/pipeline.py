@@ -15,8 +15,9 @@ from rcpt_ray.models import ResolvedModel, resolve_model
 from rcpt_ray.recipe import ArmSettings, Recipe
 from rcpt_ray.report.gather import gather
 from rcpt_ray.settings import ModelSpec
-from rcpt_ray.stage import Builder, Built
+from rcpt_ray.stage import Builder, Built, Stage
 from rcpt_ray.stages import corpus_stage, evaluation_stage, mixture_stage, report_stage, training_stage
+from rcpt_ray.stream_stage import streaming_stage
 from rcpt_ray.thought_stages import generate_stage, scores_stage, select_stage
 from rcpt_ray.thoughts.spec import ThoughtsSpec
 from rcpt_ray.training.trackers import require_packages
@@ -82,15 +83,20 @@ def build_pipeline(recipe: Recipe, build: Builder, until: str = "report", resolv
         done.student = resolve(recipe.student, False)
     corpus = done.corpus = build.one(corpus_of_recipe)
     done.arms = dict.fromkeys(recipe.arms, ArmStages())
+    # What streams into a training is written, and its stages are finished, there.
+    streams = [name for name in trained if settings[name].training.feed == "stream"]
+    streaming = streams if last >= STAGES.index("training") else []
     if last >= STAGES.index("thoughts"):
         for name in trained:
-            if name in done.teachers:
+            if name in done.teachers and name not in streaming:
                 done.arms[name] = _build_written(
                     recipe, settings[name], corpus, done.teachers[name], judges.get(name), build
                 )
     if done.student is None:
         return done
     for name in trained:
+        if name in streams:
+            continue
         arm, spec = done.arms[name], settings[name].mixture
         matched = done.arms[spec.matched_to] if spec.matched_to else ArmStages()
         written = matched if spec.match_documents_of else arm  # which documents were written about
@@ -108,13 +114,12 @@ def build_pipeline(recipe: Recipe, build: Builder, until: str = "report", resolv
         )
         done.arms[name] = replace(arm, mixture=mixture)
     if last >= STAGES.index("training"):
-        trainings = [
-            training_stage(recipe, name, settings[name], corpus, packed, done.student)
-            for name in trained
-            if (packed := done.arms[name].mixture) is not None
-        ]
+        trainings = [_training(recipe, name, settings[name], corpus, done) for name in trained]
         for name, training in zip(trained, build.all(trainings), strict=True):
             done.arms[name] = replace(done.arms[name], training=training)
+        for name in streaming:
+            written = _build_written(recipe, settings[name], corpus, done.teachers[name], None, build)
+            done.arms[name] = replace(written, training=done.arms[name].training)
     if last >= STAGES.index("evaluation"):
         for name in recipe.arms:
             arm = done.arms[name]
@@ -129,6 +134,16 @@ def build_pipeline(recipe: Recipe, build: Builder, until: str = "report", resolv
         }
         done.report = build.one(report_stage(recipe, {"corpus": corpus, **inputs}, lambda: gather(recipe, done)))
     return done
+
+
+def _training(recipe: Recipe, name: str, arm: ArmSettings, corpus: Built, done: Pipeline) -> Stage:
+    """The training of an arm, on its packed mixture or on the stream of its thoughts."""
+    assert done.student is not None
+    if arm.training.feed == "stream":
+        return streaming_stage(recipe, name, arm, corpus, done.teachers[name], done.student)
+    mixture = done.arms[name].mixture
+    assert mixture is not None
+    return training_stage(recipe, name, arm, corpus, mixture, done.student)
 
 
 def _teacher(thoughts: ThoughtsSpec, resolve: Resolve) -> ResolvedModel:

@@ -35,8 +35,15 @@ def run_on_pool(
     Raises:
         UserError: with the first failure's words.
     """
-    num_actors = min(pool.max_engines, len(items))
-    dataset = ray.data.from_items(list(items), override_num_blocks=len(items)).map_batches(
+    dataset = ray.data.from_items(list(items), override_num_blocks=len(items))
+    for row in _rows(through_pool(dataset, len(items), actor, arguments, pool)):
+        on_row(row)
+
+
+def through_pool(dataset: Any, num_items: int, actor: type, arguments: dict[str, Any], pool: PoolSpec) -> Any:
+    """The dataset of what a pool of engine actors yields for each of a dataset's items."""
+    num_actors = min(pool.max_engines, num_items)
+    return dataset.map_batches(
         actor,
         fn_constructor_kwargs=arguments,
         batch_size=1,
@@ -50,8 +57,6 @@ def run_on_pool(
         num_cpus=pool.cpus_per_engine,
         num_gpus=pool.gpus_per_engine or None,
     )
-    for row in _rows(dataset):
-        on_row(row)
 
 
 def run_on_workers(work: Callable[[Any], Any], items: Sequence[Any], num_workers: int | None) -> Iterator[Any]:

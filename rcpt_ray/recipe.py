@@ -22,6 +22,7 @@ from rcpt_ray.report.spec import ReportSpec
 from rcpt_ray.settings import ModelSpec, PositiveInt, Settings
 from rcpt_ray.thoughts.spec import ThoughtsSpec
 from rcpt_ray.training.spec import TrainingSpec
+from rcpt_ray.training.stream.rules import refuse_for_stream
 
 _NOT_FOR_ARMS = ("run", "name", "arms", "cluster", "student", "corpus", "report", "evaluation")
 
@@ -80,7 +81,10 @@ class Recipe(Settings):
         if self.report.baseline not in self.arms:
             raise ValueError(f"report.baseline={self.report.baseline} is not one of the arms: {', '.join(self.arms)}")
         for name in self.arms:
-            mixture = self.arm_settings(name).mixture
+            settings = self.arm_settings(name)
+            mixture = settings.mixture
+            if settings.training.feed == "stream" and self.arms[name].train:
+                refuse_for_stream(f"arms.{name}", mixture, settings.thoughts, settings.training)
             for component in mixture.weights or {}:
                 self._check_component(name, component)
             matched = mixture.matched_to
@@ -89,6 +93,11 @@ class Recipe(Settings):
             setting = "match_tokens_of" if mixture.match_tokens_of else "match_documents_of"
             if matched == name or matched not in self.arms or not self.arms[matched].train:
                 raise ValueError(f"arms.{name}: mixture.{setting}={matched} must name another trained arm")
+            if self.arm_settings(matched).training.feed == "stream":
+                raise ValueError(
+                    f"arms.{name}: mixture.{setting}={matched} must not name an arm with training.feed=stream, whose "
+                    "mixture is known only when its training has ended; set training.feed=packed there"
+                )
             if self.arm_settings(matched).mixture.matched_to is not None:
                 raise ValueError(f"arms.{name}: mixture.{setting}={matched} is itself matched to another arm")
         return self

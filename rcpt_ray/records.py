@@ -117,6 +117,23 @@ HELDOUT_BITS: Final = pa.schema(
 )
 """Bits per byte of one domain's held-out documents after so many steps; 0 is the student as it came."""
 
+TIMELINE: Final = pa.schema(
+    [
+        ("time_s", pa.float64()),
+        ("session", pa.string()),
+        ("engines_up", pa.int32()),
+        ("engines_busy", pa.int32()),
+        ("engines_most", pa.int32()),
+        ("num_thoughts", pa.int64()),
+        ("num_thought_tokens", pa.int64()),
+        ("num_batches", pa.int64()),
+        ("num_steps", pa.int64()),
+        ("step_seconds", pa.float64()),
+    ]
+)
+"""Both pools of a streaming training at a moment (seconds since the epoch); numbers and `step_seconds`, the time spent
+in steps, are those of the whole training so far, `session` is the command that saw them."""
+
 SCORE: Final = pa.schema(
     [
         ("task", pa.string()),

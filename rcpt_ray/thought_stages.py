@@ -97,14 +97,12 @@ def select_stage(
 
     def make(folder: Path, bar: Bar) -> Outcome:
         from rcpt_ray.thoughts.gates import words_of
-        from rcpt_ray.thoughts.select import Selection, select
-        from rcpt_ray.thoughts.truncate import token_ends_of, words_as_tokens
+        from rcpt_ray.thoughts.select import make_selection, select
 
-        ends = token_ends_of(teacher.path) if teacher.path else words_as_tokens
         parts = generated.parts("part-*.parquet")
 
         bar.total(len(parts))
-        selection = Selection(spec, ends, words_of(prompt.words), evaluation_index(recipe))
+        selection = make_selection(spec, teacher.path, words_of(prompt.words), evaluation_index(recipe))
         return select(bar.over(parts), selection, folder, scores.path if scores else None)
 
     settings, inputs = spec.defining(), {"thoughts": generated.digest} | evaluation_digests(recipe)

@@ -80,7 +80,7 @@ def mix(
     """
     remove_parts(folder)
     work = make_work(folder)
-    components = _components(given, spec, matched)
+    components = components_of(given, spec, matched)
     groups = _groups(given)
     bar.total(2 * len(groups))
     num_bytes = sum(file.stat().st_size for _, file in given.shards)
@@ -129,7 +129,8 @@ def with_shares_of(matched: Manifest, spec: MixtureSpec) -> MixtureSpec:
     return spec.model_copy(update={"weights": {name: share for name, share in weights.items() if share > 0}})
 
 
-def _components(given: MixtureInput, spec: MixtureSpec, matched: Matched | None) -> list[Component]:
+def components_of(given: MixtureInput, spec: MixtureSpec, matched: Matched | None) -> list[Component]:
+    """What is blended, by the weights or each source in the layout's kind; UserError where a source has nothing."""
     if matched is not None:
         # The other arm's documents as text alone: eligible as there, drawn as there.
         eligible = spec.model_copy(update={"documents": matched.documents})

@@ -95,14 +95,25 @@ def pack(
     else:
         rows = assign_rows(pieces.length_P.tolist(), row_tokens)
     order = np.random.default_rng(list(seed)).permutation(len(rows))
-    padded = replace(
+    padded = _with_padding(documents, row_tokens, padding_id)
+    per_chunk = max(1, _CHUNK_TOKENS // row_tokens)
+    for first in range(0, len(rows), per_chunk):
+        yield _rows_table(padded, pieces, [rows[row] for row in order[first : first + per_chunk]], row_tokens)
+
+
+def rows_of(documents: Documents, rows: Sequence[Sequence[int]], row_tokens: int, padding_id: int) -> pa.Table:
+    """Packed rows (records.PACKED_ROW) given as lists of documents, which fit into them whole."""
+    pieces = cut_pieces(documents.starts, row_tokens, concatenate=False)
+    return _rows_table(_with_padding(documents, row_tokens, padding_id), pieces, rows, row_tokens)
+
+
+def _with_padding(documents: Documents, row_tokens: int, padding_id: int) -> Documents:
+    """The documents with a row of padding behind their tokens."""
+    return replace(
         documents,
         ids_N=np.append(documents.ids_N, np.full(row_tokens, padding_id, np.int32)),
         kinds_N=np.append(documents.kinds_N, np.full(row_tokens, PADDING, np.int8)),
     )
-    per_chunk = max(1, _CHUNK_TOKENS // row_tokens)
-    for first in range(0, len(rows), per_chunk):
-        yield _rows_table(padded, pieces, [rows[row] for row in order[first : first + per_chunk]], row_tokens)
 
 
 def _rows_table(documents: Documents, pieces: Pieces, rows: Sequence[Sequence[int]], row_tokens: int) -> pa.Table:

@@ -26,16 +26,19 @@ def gather(recipe: Recipe, done: "Pipeline") -> ReportInputs:
     arms = []
     for name, arm in done.arms.items():
         assert arm.evaluation is not None
+        streams = arm.training is not None and (arm.training.path / "timeline.parquet").exists()
+        mixture = arm.training if streams else arm.mixture
         arms.append(
             ArmResult(
                 name=name,
                 description=recipe.arms[name].description,
                 evaluation=arm.evaluation.record,
                 scores=pq.read_table(arm.evaluation.path / "scores.parquet"),
-                mixture=arm.mixture.record if arm.mixture else None,
+                mixture=mixture.record if mixture else None,
                 training=arm.training.record if arm.training else None,
                 steps=pq.read_table(arm.training.path / "steps.parquet") if arm.training else None,
                 heldout=_heldout(arm.training),
+                timeline=pq.read_table(arm.training.path / "timeline.parquet") if arm.training and streams else None,
                 written=[
                     stage.record
                     for stage in (arm.generated, arm.selected, arm.rewritten, arm.paraphrases)

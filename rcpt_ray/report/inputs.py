@@ -18,11 +18,14 @@ class ArmResult:
     scores: pa.Table
     """Rows of records.SCORE: one a question (metric acc) and held-out document (metric bits_per_byte)."""
     mixture: Manifest | None = None
+    """Of a streaming training its own, which tells of the mixture too."""
     training: Manifest | None = None
     steps: pa.Table | None = None
     """Rows of records.STEP."""
     heldout: pa.Table | None = None
     """Rows of records.HELDOUT_BITS, where they were measured while training."""
+    timeline: pa.Table | None = None
+    """Rows of records.TIMELINE, of a streaming training."""
     written: list[Manifest] = field(default_factory=list)
     """Generate and select stages of its thoughts and paraphrases."""
 

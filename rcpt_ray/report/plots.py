@@ -1,4 +1,4 @@
-"""The report's plots: curves of the trainings, bits per byte, accuracy, lengths of thoughts.
+"""The report's plots: curves of the trainings, bits per byte, accuracy, lengths of thoughts, use of the pools.
 
 A plot without figures is left out. Price: about 0.1 s a plot.
 """
@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from rcpt_ray.report.drawing import COLOURS, MARKERS, STYLE, Plot, add_legend, as_svg, handle, new_axes
 from rcpt_ray.report.inputs import ReportInputs
+from rcpt_ray.report.pool_plots import plot_pools
 from rcpt_ray.report.statistics import CHANCE, ArmFigures, Estimate
 from rcpt_ray.report.training_plots import plot_trainings
 
@@ -26,6 +27,7 @@ def make_plots(inputs: ReportInputs, figures: Sequence[ArmFigures]) -> list[Plot
             _plot_bits_per_byte(figures),
             _plot_accuracy(figures),
             _plot_thought_tokens(inputs.thought_tokens),
+            *(plot_pools(arm) for arm in inputs.arms),
         ]
     return [plot for plot in plots if plot is not None]
 

@@ -229,7 +229,7 @@ def _shares(details: dict[str, Any], key: str) -> dict[str, float]:
 
 
 def _names(arms: Sequence[str]) -> str:
-    return ", ".join(arms) or "all"
+    return ", ".join(dict.fromkeys(arms)) or "all"
 
 
 def _rank(group: str) -> tuple[int, str]:

@@ -16,6 +16,7 @@ _SAID = (
     "rule I know well and yet hmm the second needs care let me see if it holds"
 )
 _NUM_STARTS = 4096
+_LOOK_EVERY_S = 0.1
 
 
 class FakeEngine:
@@ -46,6 +47,8 @@ class FakeEngine:
             os._exit(1)
         if self._spec.die_on and self._spec.die_on in request.text:
             raise EngineDied(self._spec.die_on)
+        while self._spec.hold_on and self._spec.hold_on in request.text and not os.path.exists(self._spec.hold_until):
+            await asyncio.sleep(_LOOK_EVERY_S)
         if self._spec.delay_s:
             await asyncio.sleep(self._spec.delay_s)
         num_text = request.text.count(" ") + 1
@@ -56,6 +59,8 @@ class FakeEngine:
         start, least = number % _NUM_STARTS, max(1, self._max_thought_tokens // 2)
         num_words = least + number // _NUM_STARTS % (self._max_thought_tokens - least + 1)
         thought = " ".join(self._words[start : start + num_words])
+        if self._spec.delay_per_token_s:
+            await asyncio.sleep(num_words * self._spec.delay_per_token_s)
         return Completion(thought, "stop", num_text, num_text, num_words, thought_logprob=-float(num_words))
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ The files of all commands of a stage together give its engine-hours; the younges
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import platform
 import time
 import uuid
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,8 @@ class Reading:
     num_prompt_tokens: int = 0
     num_thought_tokens: int = 0
     tokens_per_s_now: float = 0.0
+    num_in_flight: int = 0
+    """Shards, or pieces of them, that are being worked on."""
 
     def is_alive(self, session: str) -> bool:
         """Whether the engine belongs to this command and gave a sign of life a moment ago."""
@@ -77,6 +81,15 @@ class Meter:
         reading.num_rejected += row["status"] != "ok"
         reading.num_prompt_tokens += row["num_prompt_tokens"]
         reading.num_thought_tokens += row["num_thought_tokens"]
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """The engine works on a shard for the length of the block."""
+        self._reading.num_in_flight += 1
+        try:
+            yield
+        finally:
+            self._reading.num_in_flight -= 1
 
     def part_done(self) -> None:
         """Write the reading now, so that what a finished part took is not lost with its engine."""

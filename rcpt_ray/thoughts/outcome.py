@@ -4,7 +4,7 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,7 @@ def make_thoughts(
     by_digest = {shard_digest(shard): shard for shard in shards}
     num_rows = num_documents * spec.sampling.num_samples
     bar.total(num_rows)
-    receipts = adopt_parts(folder, by_digest, generation.key)
-    round_ = _round(folder)
-    to_do = [
-        Shard(digest, str(shard), round_, receipt.part if (receipt := receipts.get(digest)) else None)
-        for digest, shard in by_digest.items()
-        if digest not in receipts or (receipts[digest].round < round_ and receipts[digest].rejected)
-    ]
+    receipts, to_do = look_for_parts(generation, by_digest, folder)
     not_found = {shard.digest for shard in to_do}
     num_found = sum(receipt.num_rows for digest, receipt in receipts.items() if digest not in not_found)
     bar.advance(num_found)
@@ -68,10 +62,23 @@ def make_thoughts(
         with Ticker(progress, folder, bar):
             generate_on_ray(to_do, folder, generation, session, on_receipt)
     remove_unnamed(folder, receipts.values())
-    outcome = _outcome(list(receipts.values()), read_meters(folder), generation, round_)
+    outcome = _outcome(list(receipts.values()), read_meters(folder), generation, _round(folder))
     assert outcome.counts.num_in == num_rows, f"{outcome.counts} are not the rows of {num_documents} documents"
     _refuse_too_many_rejected(outcome.counts.num_in, Counter(outcome.counts.rejected), spec.max_rejected_share, folder)
     return outcome
+
+
+def look_for_parts(
+    generation: Generation, shards: Mapping[str, Path], folder: Path
+) -> tuple[dict[str, Receipt], list[Shard]]:
+    """The receipts of shards (by digest), taken over where another folder has them, and what is still to be made."""
+    receipts, round_ = adopt_parts(folder, shards, generation.key), _round(folder)
+    to_do = [
+        Shard(digest, str(shard), round_, receipt.part if (receipt := receipts.get(digest)) else None)
+        for digest, shard in shards.items()
+        if digest not in receipts or (receipts[digest].round < round_ and receipts[digest].rejected)
+    ]
+    return receipts, to_do
 
 
 def begin_retry(folder: Path) -> int:

@@ -18,7 +18,7 @@ from rcpt_ray.corpus.ngrams import hash_words
 from rcpt_ray.records import THOUGHT
 from rcpt_ray.thoughts.gates import gate_that_refuses
 from rcpt_ray.thoughts.select_spec import SelectSpec
-from rcpt_ray.thoughts.truncate import TokenEnds, reasoning_span, truncate
+from rcpt_ray.thoughts.truncate import TokenEnds, reasoning_span, token_ends_of, truncate, words_as_tokens
 
 Row = dict[str, Any]
 Score = Mapping[str, float | None]
@@ -115,6 +115,14 @@ class Selection:
             reason = refused or ("" if place in chosen else "not_chosen")
             row = {name: value for name, value in row.items() if name != "logprob_per_token"}
             yield row | {"status": "rejected" if reason else "ok", "reason": reason}
+
+
+def make_selection(
+    spec: SelectSpec, teacher_path: str, prompt_words: Sequence[str], index: EvaluationIndex | None
+) -> Selection:
+    """The selection of a teacher's thoughts; without a model (the fake engine) tokens are words."""
+    ends = token_ends_of(teacher_path) if teacher_path else words_as_tokens
+    return Selection(spec, ends, prompt_words, index)
 
 
 def select(parts: Iterable[Path], selection: Selection, folder: Path, scores_folder: Path | None = None) -> Outcome:

@@ -83,6 +83,12 @@ class FakeSpec(Settings):
 
     delay_s: float = Field(default=0.0, ge=0.0)
     """Seconds that a thought takes."""
+    delay_per_token_s: float = Field(default=0.0, ge=0.0)
+    """Seconds more for each of its words, as an engine takes; all requests at once take their time side by side."""
+    hold_on: str | None = None
+    """A document with these characters waits for the file of hold_until."""
+    hold_until: str = ""
+    """The path of that file."""
     exit_on: str | None = None
     """A document with these characters ends the engine's whole process."""
     die_on: str | None = None

@@ -96,7 +96,8 @@ class EngineWork:
             tries.begin(span)
             pieces = wanted[span.start : span.stop]
             try:
-                return await generate_rows(pieces, self._engine, self._generation, num_deaths, self._meter.count)
+                with self._meter.at_work():
+                    return await generate_rows(pieces, self._engine, self._generation, num_deaths, self._meter.count)
             except EngineDied as death:
                 logging.getLogger(__name__).warning("engine died of %s: %s", span, death)
                 if start == self._num_starts:

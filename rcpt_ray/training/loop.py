@@ -61,12 +61,13 @@ def train(
             checkpoints.close()
             raise stop(job.folder, row, reason, feed.doc_ids(step), rank)
         watch.step(row, batches)
-        is_end = feed.ends_with(step)
-        watch.measure_if_due(step + 1, is_end=is_end)
+        steps_done = step + 1
+        watch.measure_if_due(steps_done, is_end=False)
         leaves = machine_leaves is not None and machine_leaves()
-        if leaves or ((step + 1) % job.spec.checkpoint_every_steps == 0 and not is_end):
+        if leaves or (steps_done % job.spec.checkpoint_every_steps == 0 and not feed.ends_with(step)):
             with watch.pause():
-                checkpoints.save(step + 1, watch.score_of(step + 1))
+                checkpoints.save(steps_done, watch.score_of(steps_done))
+    watch.measure_if_due(steps_done, is_end=True)
     feed.close()
     watch.close()
     save_model(engine, tokenizer, job, rank)

@@ -25,6 +25,8 @@ from rcpt_ray.training.guard import TrainingStopped
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.loop import train
 from rcpt_ray.training.row_file import Follower
+from rcpt_ray.training.stream.on_ray import data_of, feed_of
+from rcpt_ray.training.stream.work import StreamWork
 from rcpt_ray.training.waits import named_waits
 from rcpt_ray.training.watch import HELDOUT, STEPS
 
@@ -33,10 +35,12 @@ _ASK_FOR_NOTICE_EVERY_S = 5.0
 _HEALTH_CHECK_S = 600
 
 
-def train_on_ray(jobs: Sequence[TrainingJob], on_step: Callable[[dict[str, Any]], None]) -> None:
-    """Train each job to its end; `on_step` gets each row of their steps.jsonl and heldout.jsonl.
+def train_on_ray(
+    jobs: Sequence[TrainingJob], on_row: Callable[[dict[str, Any]], object], stream: StreamWork | None = None
+) -> None:
+    """Train each job to its end; `on_row` gets each row of their steps.jsonl and heldout.jsonl.
 
-    Rows of an earlier attempt come too.
+    Rows of an earlier attempt come too. With `stream` there is one job, and it is fed by that.
 
     Raises:
         UserError, TrainingStopped: what a worker ended with.
@@ -48,7 +52,7 @@ def train_on_ray(jobs: Sequence[TrainingJob], on_step: Callable[[dict[str, Any]]
     os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(min(_HEALTH_CHECK_S, spec.collective_timeout_s))
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"jobs": list(jobs)},
+        train_loop_config={"jobs": list(jobs), "stream": stream},
         torch_config=TorchConfig(
             backend="nccl" if spec.gpus_per_worker else "gloo", timeout_s=spec.collective_timeout_s
         ),
@@ -62,10 +66,11 @@ def train_on_ray(jobs: Sequence[TrainingJob], on_step: Callable[[dict[str, Any]]
             storage_path=str(jobs[0].folder / "ray_train"),
             failure_config=FailureConfig(max_failures=spec.max_failures, max_preemption_failures=-1),
         ),
+        **data_of(stream),
     )
     ended = threading.Event()
     rows = Follower([job.folder / name for job in jobs for name in (HELDOUT, STEPS)])
-    follower = threading.Thread(target=_follow, args=(rows, ended, on_step), daemon=True)
+    follower = threading.Thread(target=_follow, args=(rows, ended, on_row), daemon=True)
     follower.start()
     try:
         ended_with = trainer.fit().return_value
@@ -81,14 +86,18 @@ def _worker(config: dict[str, Any]) -> Exception | None:
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if jobs[0].spec.gpus_per_worker else "cpu")
     context = ray.train.get_context()
     os.environ["LOCAL_RANK"] = str(context.get_local_rank())
+    # Before anything heavy: engines start while the workers do.
+    feed = None if config["stream"] is None else feed_of(config["stream"], context.get_world_rank())
+    rank, stream = context.get_world_rank(), config["stream"]
+    # Before anything heavy: engines start while the workers do.
+    feed = None if stream is None else feed_of(stream, rank)
     import torch
 
     torch.set_num_threads(jobs[0].spec.cpus_per_worker)
-    rank = context.get_world_rank()
     try:
         for job in jobs:
             with named_waits(job.spec.collective_timeout_s):
-                train(job, rank, machine_leaves=_machine_leaves(rank))
+                train(job, rank, feed, _machine_leaves(rank))
             gc.collect()
     except (UserError, TrainingStopped) as ended_with:
         return ended_with
@@ -119,11 +128,11 @@ def _machine_leaves(rank: int) -> Callable[[], bool]:
     return leaves
 
 
-def _follow(rows: Follower, ended: threading.Event, on_step: Callable[[dict[str, Any]], None]) -> None:
+def _follow(rows: Follower, ended: threading.Event, on_row: Callable[[dict[str, Any]], object]) -> None:
     """Pass on each new row until the event is set."""
     while True:
         last_look = ended.wait(_POLL_S)
         for row in rows.new_rows():
-            on_step(row)
+            on_row(row)
         if last_look:
             return

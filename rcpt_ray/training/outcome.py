@@ -68,41 +68,55 @@ def make_trainings(jobs: Sequence[TrainingJob], bar: Bar) -> list[Outcome]:
     from rcpt_ray.training.on_ray import train_on_ray
 
     for job in jobs:
-        forget_stop(job.folder)
-        begin_runs(job)
+        begin(job)
     progress = TrainingProgress(bar, sum(job.plan.num_steps for job in jobs))
     train_on_ray(jobs, progress.show)
     return [_outcome(job) for job in jobs]
 
 
+def begin(job: TrainingJob) -> None:
+    """What precedes a command's attempts at a training."""
+    forget_stop(job.folder)
+    begin_runs(job)
+
+
 def _outcome(job: TrainingJob) -> Outcome:
-    plan, folder = job.plan, job.folder
+    plan = job.plan
+    rows, figures = finish_steps(job, plan.num_steps)
+    num_rows = plan.num_rows * plan.num_epochs
+    return Outcome(
+        counts=Counts(unit="packed row read", num_in=num_rows, num_ok=num_rows),
+        tokens={"trained": job.num_tokens, "targets": sum(row["num_tokens"] for row in rows)},
+        details=figures | {"num_epochs": plan.num_epochs},
+        throughput=throughput_of(rows),
+    )
+
+
+def finish_steps(job: TrainingJob, num_steps: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows of all steps, written to steps.parquet, and their figures; what only the training needed is removed."""
+    folder = job.folder
     rows, heldout = read_rows(folder / STEPS), read_rows(folder / HELDOUT)
-    assert len(rows) == plan.num_steps, f"{len(rows)} steps were recorded but {plan.num_steps} planned"
+    assert len(rows) == num_steps, f"{len(rows)} steps were recorded but {num_steps} planned"
     write_table(folder / "steps.parquet", pa.Table.from_pylist(rows, schema=STEP))
     if heldout:
         write_table(folder / "heldout.parquet", pa.Table.from_pylist(heldout, schema=HELDOUT_BITS))
     for leftover in ("checkpoints", "ray_train"):
         shutil.rmtree(folder / leftover, ignore_errors=True)
-    num_rows = plan.num_rows * plan.num_epochs
-    num_targets = sum(row["num_tokens"] for row in rows)
-    seconds = sum(row["seconds"] for row in rows)
-    return Outcome(
-        counts=Counts(unit="packed row read", num_in=num_rows, num_ok=num_rows),
-        tokens={"trained": job.num_tokens, "targets": num_targets},
-        details={
-            "num_steps": plan.num_steps,
-            "num_epochs": plan.num_epochs,
-            "num_workers": plan.num_workers,
-            "precision": fast_number_format(job.spec.precision),
-            "first_loss": rows[0]["loss"],
-            "final_loss": rows[-1]["loss"],
-            "heldout_bits_per_byte": bits_by_domain(heldout),
-            "mfu": statistics.median(row["mfu"] for row in rows),
-            "peak": json.loads((folder / PEAK).read_text(encoding="utf-8")),
-            "memory_bytes": max(row["memory_bytes"] for row in rows),
-            "overhead_share": sum(row["overhead_seconds"] for row in rows) / seconds,
-            "pause_seconds": sum(row["pause_seconds"] for row in rows),
-        },
-        throughput={"tokens_per_s": num_targets / seconds},
-    )
+    return rows, {
+        "num_steps": num_steps,
+        "num_workers": job.plan.num_workers,
+        "precision": fast_number_format(job.spec.precision),
+        "first_loss": rows[0]["loss"],
+        "final_loss": rows[-1]["loss"],
+        "heldout_bits_per_byte": bits_by_domain(heldout),
+        "mfu": statistics.median(row["mfu"] for row in rows),
+        "peak": json.loads((folder / PEAK).read_text(encoding="utf-8")),
+        "memory_bytes": max(row["memory_bytes"] for row in rows),
+        "overhead_share": sum(row["overhead_seconds"] for row in rows) / sum(row["seconds"] for row in rows),
+        "pause_seconds": sum(row["pause_seconds"] for row in rows),
+    }
+
+
+def throughput_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Targets a second of time in steps."""
+    return {"tokens_per_s": sum(row["num_tokens"] for row in rows) / sum(row["seconds"] for row in rows)}

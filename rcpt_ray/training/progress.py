@@ -17,19 +17,22 @@ class TrainingProgress:
         self._bar, self._num_left = bar, num_steps
         self._seconds = deque[float](maxlen=_STEPS_BEHIND)
         self._heldout: list[Row] = []
+        self._said = ""
         bar.total(num_steps)
 
-    def show(self, row: Row) -> None:
-        """A row of records.STEP or records.HELDOUT_BITS."""
+    def show(self, row: Row) -> str:
+        """Take a row of records.STEP or records.HELDOUT_BITS; returns what is said now."""
         if "bits_per_byte" in row:
             self._heldout = [one for one in self._heldout if one["step"] == row["step"]] + [row]
-            return
+            return self._said
         if row["step"] == 0 and self._heldout and self._heldout[-1]["step"] > 0:
             self._heldout = []  # the next training
         self._num_left -= 1
         self._seconds.append(row["seconds"] + row["pause_seconds"])
         self._bar.advance()
-        self._bar.note(self.words(row))
+        self._said = self.words(row)
+        self._bar.note(self._said)
+        return self._said
 
     def words(self, row: Row) -> str:
         """What is said after a step."""

@@ -1,0 +1,108 @@
+"""The record of the streaming feed: each global batch on disk before any worker sees it.
+
+    stream/batch-00000012.parquet   the rows of batch 12 (RECORDED_ROW), as many as a step takes, fewer in the last
+    stream/end.json                 how many batches there are, and what became of the documents
+
+A batch is written beside its place and linked to its name, which fails where the name exists: of two packers, one of
+them left over from an earlier attempt, only one makes a batch, and both see the same one. So what a step trains on is
+fixed for good by the first file of its name, and a training that is taken up again reads the batches as they are.
+Price: a link on the run's disk, and some 4 bytes a token.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rcpt_ray.artifacts import table_bytes
+from rcpt_ray.records import PACKED_ROW
+
+PIECE: Final = pa.struct(
+    [
+        ("component", pa.string()),
+        ("doc_id", pa.string()),
+        ("repeat", pa.int32()),
+        ("start", pa.int32()),
+        ("length", pa.int32()),
+    ]
+)
+RECORDED_ROW: Final = pa.schema([*PACKED_ROW, ("pieces", pa.list_(PIECE))])
+"""A packed row and what it was packed from: `pieces[segment_id]` are a token's component, document and the part of it,
+which is the whole document unless that is longer than a row; `repeat` counts its draws from 0."""
+_COMPACT_ROWS = 4096
+
+
+class Record:
+    """The batches in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def num_batches(self, known: int = 0) -> int:
+        """Batches from the first one on without a gap; the first `known` are there."""
+        number = known
+        while self._file(number).exists():
+            number += 1
+        return number
+
+    def append(self, step: int, rows: pa.Table) -> bool:
+        """Make a batch; False where it was there already, with rows of its own."""
+        return _create(self._file(step), table_bytes(rows))
+
+    def read(self, step: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of a batch (RECORDED_ROW)."""
+        return pq.ParquetFile(self._file(step)).read(columns=columns, use_threads=False)
+
+    def end(self, values: Mapping[str, Any]) -> None:
+        """Say that there are no more batches; the first one who says so is right."""
+        _create(self._folder / "end.json", json.dumps(dict(values)).encode())
+
+    def read_end(self) -> dict[str, Any] | None:
+        """What was said at the end, None before it."""
+        try:
+            values: dict[str, Any] = json.loads((self._folder / "end.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return values
+
+    def _file(self, step: int) -> Path:
+        return self._folder / f"batch-{step:08d}.parquet"
+
+
+def compact(record: Record, num_batches: int, folder: Path) -> None:
+    """Write all batches into few files of `folder`, with a column `step`: the exact training, to be repeated."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    temporary.mkdir(exist_ok=True)
+    schema = RECORDED_ROW.insert(0, pa.field("step", pa.int32()))
+    number, step = 0, 0
+    while step < num_batches:
+        with pq.ParquetWriter(temporary / f"part-{number:06d}.parquet", schema, compression="zstd") as writer:
+            num_rows = 0
+            while step < num_batches and num_rows < _COMPACT_ROWS:
+                rows = record.read(step)
+                writer.write_table(rows.add_column(0, schema.field(0), pa.array([step] * len(rows), pa.int32())))
+                num_rows, step = num_rows + len(rows), step + 1
+        number += 1
+    os.replace(temporary, folder)
+
+
+def _create(path: Path, content: bytes) -> bool:
+    """Write a whole file that outlives a loss of power, unless its name is taken."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    return True
