@@ -1,8 +1,7 @@
 """Packed rows with every kind of segment, jobs on the tiny Llama, and process groups without Ray."""
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +52,19 @@ def job_of(model_folder: Path, folder: Path, parts: list[Path], **settings: Any)
     return TrainingJob(spec, plan, num_rows * ROW_TOKENS, str(model_folder), parts, folder, str(model_folder))
 
 
-@contextmanager
-def process_group(store: Path, rank: int = 0, num_workers: int = 1) -> Iterator[None]:
-    """gloo over a file; DeepSpeed is told what Ray Train would tell it."""
+def be_worker(rank: int = 0, num_workers: int = 1, store: Path | None = None) -> None:
+    """Join a group of gloo workers over a file, or be the only worker, as Ray Train would have it.
+
+    DeepSpeed keeps the group that it meets first, so a process stays what it has become.
+    """
     import torch
 
-    os.environ.update(DS_ACCELERATOR="cpu", LOCAL_RANK=str(rank))
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=num_workers)
-    try:
-        yield
-    finally:
-        torch.distributed.destroy_process_group()
+    if torch.distributed.is_initialized():
+        assert torch.distributed.get_world_size() == num_workers
+        return
+    os.environ.update(DS_ACCELERATOR="cpu", LOCAL_RANK=str(rank))
+    group_store = (
+        torch.distributed.HashStore() if store is None else torch.distributed.FileStore(str(store), num_workers)
+    )
+    torch.distributed.init_process_group("gloo", store=group_store, rank=rank, world_size=num_workers)

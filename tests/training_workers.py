@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from training_fixtures import process_group
+from training_fixtures import be_worker
 
 
 def run_groups(sizes: Sequence[int], work: Callable[..., Any], arguments: tuple[Any, ...], folder: Path) -> list[Any]:
@@ -33,8 +33,8 @@ def run_groups(sizes: Sequence[int], work: Callable[..., Any], arguments: tuple[
 
 def _worker(rank: int, size: int, store: Path, work: Callable[..., Any], arguments: Any, answers: Any) -> None:
     try:
-        with process_group(store, rank, size):
-            answer = work(rank, size, *arguments)
+        be_worker(rank, size, store)
+        answer = work(rank, size, *arguments)
         if rank == 0:
             answers.put((size, answer, None))
     except BaseException:

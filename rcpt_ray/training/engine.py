@@ -19,9 +19,7 @@ def start_engine(job: TrainingJob) -> tuple[Any, Any, Any]:
     model, tokenizer = load_student(job, precision)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     # One pass over weights and moments instead of ten.
-    optimizer = torch.optim.AdamW(
-        parameters, lr=job.spec.learning_rate, weight_decay=job.spec.weight_decay, fused=True
-    )
+    optimizer = torch.optim.AdamW(parameters, lr=job.spec.learning_rate, weight_decay=job.spec.weight_decay, fused=True)
     engine, optimizer, _, _ = deepspeed.initialize(
         model=model,
         optimizer=optimizer,

@@ -120,7 +120,9 @@ def _gives_the_logits(causal: Any, shape: LogitShape) -> bool:
     was_training = causal.training
     causal.eval()
     with torch.no_grad():
-        token_ids_BT = torch.arange(_PROBE_TOKENS, device=causal.device)[None] % causal.get_input_embeddings().weight.shape[0]
+        token_ids_BT = (
+            torch.arange(_PROBE_TOKENS, device=causal.device)[None] % causal.get_input_embeddings().weight.shape[0]
+        )
         own_BTV = causal(input_ids=token_ids_BT, use_cache=False).logits.float()
         weight_VH, bias_V = _weight_and_bias(layer)
         hidden_BTH = _hidden_states(causal, input_ids=token_ids_BT, use_cache=False)

@@ -39,7 +39,9 @@ def run_step(engine: Any, optimizer: Any, batches: Sequence[Batch], job: Trainin
     scaled_K = weight_of_kind_K * job.plan.num_workers / max(weight_of_batch, 1e-12)
     gradient_unit = float(optimizer.loss_scale) if engine.fp16_enabled() else 1.0
     # In fp32 without ZeRO DeepSpeed clips by the norm but does not keep it.
-    measures_no_norm = engine.zero_optimization_stage() == 0 and not (engine.fp16_enabled() or engine.bfloat16_enabled())
+    measures_no_norm = engine.zero_optimization_stage() == 0 and not (
+        engine.fp16_enabled() or engine.bfloat16_enabled()
+    )
     losses_K = torch.zeros(num_kinds, dtype=torch.float64, device=engine.device)
     grad_norm = None
     for batch in batches:
