@@ -14,7 +14,7 @@ from stream_fixtures import ROW_TOKENS, bring, documents_once, pack_all, pieces,
 
 from rcpt_ray.mixture.pack import assign_rows
 from rcpt_ray.records import PADDING
-from rcpt_ray.training.feed import Batch
+from rcpt_ray.training.batch import Batch
 from rcpt_ray.training.stream.arrivals import documents_of, read_arrived
 from rcpt_ray.training.stream.feed import Element, StreamFailed, StreamFeed, deal
 from rcpt_ray.training.stream.packer import Packer

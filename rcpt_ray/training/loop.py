@@ -6,18 +6,15 @@ watch.py.
 
 from collections.abc import Callable
 from itertools import count
-from typing import Any
 
 from rcpt_ray.hardware import fast_number_format
 from rcpt_ray.training.checkpoint import Checkpoints
-from rcpt_ray.training.deepspeed_config import deepspeed_config
+from rcpt_ray.training.engine import start_engine
 from rcpt_ray.training.feed import Feed, PackedFeed
 from rcpt_ray.training.guard import Guard, stop
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.model_out import save_model
 from rcpt_ray.training.step import run_step
-from rcpt_ray.training.student import load_student
-from rcpt_ray.training.waits import limit_waits
 from rcpt_ray.training.watch import HELDOUT, STEPS, Watch
 
 
@@ -39,7 +36,7 @@ def train(
     import torch
 
     torch.manual_seed(job.plan.seed)
-    engine, optimizer, tokenizer = _start(job)
+    engine, optimizer, tokenizer = start_engine(job)
     feed = feed or PackedFeed(job.mixture_parts, job.plan, rank)
     rows = [job.folder / STEPS, job.folder / HELDOUT]
     checkpoints = Checkpoints(job.folder / "checkpoints", engine, rank, job.spec, beside=rows)
@@ -73,24 +70,3 @@ def train(
     save_model(engine, tokenizer, job, rank)
     checkpoints.close()
     torch.distributed.barrier()
-
-
-def _start(job: TrainingJob) -> tuple[Any, Any, Any]:
-    """DeepSpeed's engine and optimizer around the student, and its tokenizer."""
-    import deepspeed
-    import torch
-
-    # DeepSpeed would compile a shared-memory kernel for half a minute, which inference alone uses.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    precision = fast_number_format(job.spec.precision)
-    model, tokenizer = load_student(job, precision)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=job.spec.learning_rate, weight_decay=job.spec.weight_decay)
-    engine, optimizer, _, _ = deepspeed.initialize(
-        model=model,
-        optimizer=optimizer,
-        config=deepspeed_config(job.spec, job.plan, precision),
-        dist_init_required=False,
-    )
-    limit_waits(job.spec.collective_timeout_s)
-    return engine, optimizer, tokenizer

@@ -72,10 +72,11 @@ class TrainingSpec(Settings):
     """packed reads the finished mixture by index; stream trains while thoughts are still being written."""
     stream: StreamSpec = StreamSpec()
     """The streaming feed."""
-    zero_stage: Annotated[Literal[0, 1, 2, 3], NOT_IN_FINGERPRINT] = 2
-    """DeepSpeed ZeRO stage: what is partitioned over the workers (optimizer, gradients, parameters)."""
+    zero_stage: Annotated[Literal[0, 1, 2, 3], NOT_IN_FINGERPRINT] = 1
+    """DeepSpeed ZeRO stage: what is partitioned over the workers (optimizer, gradients, parameters); 2 and 3 exchange
+    gradients in every accumulation."""
     offload_optimizer: Annotated[bool, NOT_IN_FINGERPRINT] = False
-    """Keep the optimizer's part in the host's memory."""
+    """Keep the optimizer's part in the host's memory; needs ZeRO."""
     attention: Annotated[Literal["auto", "eager", "sdpa", "flash_attention_2"], NOT_IN_FINGERPRINT] = "auto"
     """Attention of transformers; auto takes the fastest exact one of the device."""
     loss_kernel: Annotated[Literal["auto", "torch", "cut_cross_entropy"], NOT_IN_FINGERPRINT] = "auto"
@@ -110,6 +111,12 @@ class TrainingSpec(Settings):
                 f"global_batch_rows={self.global_batch_rows} must be a multiple of micro_batch_rows="
                 f"{self.micro_batch_rows} x num_workers={self.num_workers}"
             )
+        if self.offload_optimizer and self.zero_stage == 0:
+            raise ValueError("offload_optimizer=true needs zero_stage 1, 2 or 3, whose optimizer can be moved")
+        needs_gpu = {"precision": "fp16", "attention": "flash_attention_2", "loss_kernel": "cut_cross_entropy"}
+        for setting, value in needs_gpu.items():
+            if getattr(self, setting) == value and not self.gpus_per_worker:
+                raise ValueError(f"{setting}={value} needs gpus_per_worker=1; on CPUs leave {setting} at auto")
         if self.keep_best_checkpoint and self.watch.heldout_every_steps is None:
             raise ValueError("keep_best_checkpoint=true needs watch.heldout_every_steps, which says what is best")
         if self.schedule == "wsd" and self.warmup_share + self.decay_share > 1:

@@ -1,13 +1,17 @@
-"""The student as it is trained: loaded, with rows for new tokens, adapters and its attention."""
+"""The student as it is trained: loaded, with rows for new tokens, adapters, its attention and its losses."""
 
 from typing import Any
 
+from rcpt_ray.training.head import add_losses, choose_kernel
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.new_tokens import add_rows, new_token_ids, trainable_rows
 
 
 def load_student(job: TrainingJob, precision: str) -> tuple[Any, Any]:
-    """The model to train and its tokenizer; with an adapter only that, and rows of new tokens, require gradients."""
+    """The model to train, which gives losses (head.py), and its tokenizer.
+
+    With an adapter only that, and rows of new tokens, require gradients.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -40,6 +44,7 @@ def load_student(job: TrainingJob, precision: str) -> tuple[Any, Any]:
             trainable_token_indices=trainable_rows(model, new_tokens) if new_tokens else None,
         )
         model = get_peft_model(model, config)
+    add_losses(model, choose_kernel(job.spec.loss_kernel))
     return model, tokenizer
 
 

@@ -1,0 +1,31 @@
+"""DeepSpeed's engine and optimizer around the student."""
+
+from typing import Any
+
+from rcpt_ray.hardware import fast_number_format
+from rcpt_ray.training.deepspeed_config import deepspeed_config
+from rcpt_ray.training.job import TrainingJob
+from rcpt_ray.training.student import load_student
+from rcpt_ray.training.waits import limit_waits
+
+
+def start_engine(job: TrainingJob) -> tuple[Any, Any, Any]:
+    """Engine, optimizer and tokenizer; all ranks call it, with a process group that is there."""
+    import deepspeed
+    import torch
+
+    # DeepSpeed would compile a shared-memory kernel for half a minute, which inference alone uses.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    precision = fast_number_format(job.spec.precision)
+    model, tokenizer = load_student(job, precision)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # One pass over weights and moments instead of ten.
+    optimizer = torch.optim.AdamW(parameters, lr=job.spec.learning_rate, weight_decay=job.spec.weight_decay, fused=True)
+    engine, optimizer, _, _ = deepspeed.initialize(
+        model=model,
+        optimizer=optimizer,
+        config=deepspeed_config(job.spec, job.plan, precision),
+        dist_init_required=False,
+    )
+    limit_waits(job.spec.collective_timeout_s)
+    return engine, optimizer, tokenizer
