@@ -12,11 +12,12 @@ import pytest
 from mixture_fixtures import packed_documents
 from stream_fixtures import ROW_TOKENS, bring, documents_once, pack_all, pieces, plan_of, work_of
 
+from rcpt_ray.errors import UserError
 from rcpt_ray.mixture.pack import assign_rows
 from rcpt_ray.records import PADDING
 from rcpt_ray.training.batch import Batch
 from rcpt_ray.training.stream.arrivals import documents_of, read_arrived
-from rcpt_ray.training.stream.feed import Element, StreamFailed, StreamFeed, deal
+from rcpt_ray.training.stream.feed import Element, StreamFeed, deal
 from rcpt_ray.training.stream.packer import Packer
 from rcpt_ray.training.stream.record import Record, compact
 from rcpt_ray.training.stream.running_blend import TOLERANCE
@@ -202,7 +203,7 @@ def test_failure_comes_after_the_batches_that_were_recorded(tmp_path: Path) -> N
     for step in range(2):
         first, second = (ids(feed.batches(step)) for feed in feeds)
         assert first == second
-    with pytest.raises(StreamFailed, match="no engine"):
+    with pytest.raises(UserError, match="no engine"):
         feeds[0].batches(2)
 
 
