@@ -20,6 +20,7 @@ from rcpt_ray.terminal import Bar
 from rcpt_ray.training.batch import Batch
 from rcpt_ray.training.feed import PackedFeed
 from rcpt_ray.training.flops import ModelSize, gpu_peak, model_size, operations_per_token
+from rcpt_ray.training.head import add_losses
 from rcpt_ray.training.heldout import HeldoutMeter, choose_documents, cut_windows, group_windows
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.loop import train
@@ -38,10 +39,15 @@ class Killed(BaseException):
 
 
 class FeedUntilKilled(PackedFeed):
-    """The packed feed, and a death at one step."""
+    """The packed feed, and a death at one step, once the checkpoint before it is whole."""
+
+    def __init__(self, job: TrainingJob) -> None:
+        super().__init__(job.mixture_parts, job.plan, 0)
+        self._checkpoints = job.folder / "checkpoints"
 
     def batches(self, step: int) -> list[Batch] | None:
         if step == KILLED_AT:
+            wait_until(lambda: latest_checkpoint(self._checkpoints) == KILLED_AT - 1, 60)
             raise Killed
         return super().batches(step)
 
@@ -65,8 +71,7 @@ def killed_and_finished(
     job = job_of(tmp_path_factory.mktemp("watched"), tiny_model_folder, inputs, watch=MEASURED)
     be_one_rank()
     with pytest.raises(Killed):
-        train(job, 0, FeedUntilKilled(job.mixture_parts, job.plan, 0))
-    wait_until(lambda: latest_checkpoint(job.folder / "checkpoints") == KILLED_AT - 1, 60)
+        train(job, 0, FeedUntilKilled(job))
     trained(job)
     return job
 
@@ -177,6 +182,7 @@ def test_two_ranks_measure_what_one_does(
     be_one_rank()
     auto: Any = AutoModelForCausalLM
     model = auto.from_pretrained(tiny_model_folder, dtype=torch.float32)
+    add_losses(model, "torch")
     job = job_of(tmp_path, tiny_model_folder, inputs, num_workers=2, watch=MEASURED)
     shares = [HeldoutMeter(job, rank).measure(model, 0) for rank in range(2)]
     whole = HeldoutMeter(job_of(tmp_path, tiny_model_folder, inputs, watch=MEASURED), 0).measure(model, 0)
@@ -260,7 +266,7 @@ def test_mlflow_goes_on_in_the_same_run(
     be_one_rank()
     begin_runs(job)
     with pytest.raises(Killed):
-        train(job, 0, FeedUntilKilled(job.mixture_parts, job.plan, 0))
+        train(job, 0, FeedUntilKilled(job))
     begin_runs(job)
     trained(job)
     client = MlflowClient(tracking_uri=uri)
@@ -289,7 +295,7 @@ def test_wandb_keeps_one_run_offline(
     be_one_rank()
     begin_runs(job)
     with pytest.raises(Killed):
-        train(job, 0, FeedUntilKilled(job.mixture_parts, job.plan, 0))
+        train(job, 0, FeedUntilKilled(job))
     begin_runs(job)
     trained(job)
     run_id = json.loads((job.folder / "trackers.json").read_text())["wandb"]

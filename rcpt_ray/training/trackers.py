@@ -84,7 +84,9 @@ class _TensorBoard:
     def __init__(self, folder: Path, steps_done: int) -> None:
         from tensorboardX import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder), purge_step=steps_done, flush_secs=30)
+        # Files are named by the second: the suffix tells two attempts of one second apart.
+        suffix = f".from-{steps_done:08d}"
+        self._writer = SummaryWriter(str(folder), purge_step=steps_done, flush_secs=30, filename_suffix=suffix)
 
     def log(self, step: int, figures: Figures) -> None:
         for name, value in figures.items():
