@@ -1,6 +1,7 @@
 """The model that a training leaves: what was trained, in the base's number format, with all that others need."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from rcpt_ray.mixture.spec import MixtureSpec
 from rcpt_ray.mixture.tokenize import text_tokenizer
 from rcpt_ray.models import resolve_model
 from rcpt_ray.training import model_out
-from rcpt_ray.training.heldout import HeldoutMeter
+from rcpt_ray.training.head import add_losses
+from rcpt_ray.training.heldout import HeldoutMeter, mean_bits
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.model_card import public_name
-from rcpt_ray.training.model_out import base_dtype
+from rcpt_ray.training.model_out import base_dtype, save_best
 from rcpt_ray.training.row_file import read_rows
 
 LORA = {"rank": 4, "alpha": 8}
@@ -44,6 +46,7 @@ def last_bits(job: TrainingJob) -> list[float]:
 
 def bits_of(model: Any, job: TrainingJob) -> list[float]:
     be_one_rank()
+    add_losses(model, "torch")
     return [row["bits_per_byte"] for row in HeldoutMeter(job, 0).measure(model, 0)]
 
 
@@ -143,6 +146,39 @@ def test_adapters_stand_by_themselves_and_merged_with_one_rounding(
     config = json.loads((folder / "adapter" / "adapter_config.json").read_text())
     assert (config["base_model_name_or_path"], config["revision"]) == ("example/tiny", "abc")
     assert config["target_modules"] == sorted(config["target_modules"])
+
+
+@pytest.mark.parametrize("adapter", [None, LORA])
+def test_the_best_checkpoint_is_kept_as_a_model(
+    adapter: dict[str, Any] | None, tiny_model_folder: Path, inputs: tuple[list[Path], list[Path]], tmp_path: Path
+) -> None:
+    """A learning rate that spoils the whole model soon; the adapters of a random model can do no such harm."""
+    job = make_job(
+        tmp_path / "job",
+        tiny_model_folder,
+        *inputs,
+        adapter=adapter,
+        num_epochs=2,
+        learning_rate=0.9,
+        warmup_share=1.0,
+        max_grad_norm=100.0,
+        checkpoint_every_steps=2,
+        keep_best_checkpoint=True,
+        watch={**MEASURED, "heldout_every_steps": 1},
+        guard={"loss_spike": None},
+    )
+    folder = trained(job)
+    rows = read_rows(folder / "heldout.jsonl")
+    scores = {row["step"]: mean_bits([one for one in rows if one["step"] == row["step"]]) for row in rows}
+    end = max(scores)
+    saved = {step: score for step, score in scores.items() if step % 2 == 0 and 0 < step < end}
+    best = min(saved, key=lambda step: (saved[step], step))
+    assert (folder / "best").exists() == (saved[best] < scores[end])
+    save_best(job, folder / "checkpoints", score=math.inf)
+    told = json.loads((folder / "best" / "provenance.json").read_text())
+    assert (told["steps_done"], told["heldout_bits_per_byte"]) == (best, saved[best])
+    bits = bits_of(loaded(folder / "best"), job)
+    assert sum(bits) / len(bits) == pytest.approx(saved[best], rel=2e-2), "saved in the base's bf16"
 
 
 @pytest.mark.parametrize("zero_stage", [2, 3])

@@ -13,7 +13,7 @@ from rcpt_ray.training.engine import start_engine
 from rcpt_ray.training.feed import Feed, PackedFeed
 from rcpt_ray.training.guard import Guard, stop
 from rcpt_ray.training.job import TrainingJob
-from rcpt_ray.training.model_out import save_model
+from rcpt_ray.training.model_out import save_best, save_model
 from rcpt_ray.training.step import run_step
 from rcpt_ray.training.watch import HELDOUT, STEPS, Watch
 
@@ -67,6 +67,8 @@ def train(
     watch.measure_if_due(steps_done, is_end=True)
     feed.close()
     watch.close()
-    save_model(engine, tokenizer, job, rank)
     checkpoints.close()
+    if rank == 0 and job.spec.keep_best_checkpoint:
+        save_best(job, job.folder / "checkpoints", watch.score_of(steps_done))
+    save_model(engine, tokenizer, job, rank)
     torch.distributed.barrier()

@@ -3,6 +3,7 @@
     model/    config, generation config, weights (in shards where they are large), tokenizer with its chat template,
               README.md (the card), provenance.json
     adapter/  where adapters were trained: their weights, the base model's name, the tokenizer, a card
+    best/     as model/, of the kept checkpoint with the fewest held-out bits per byte, where the end has more of them
 
 Invariants: weights are in the number format that the base model's are in, whatever training computed in; model/ appears
 whole or not at all; the same training gives the same bytes (no dates, no speeds).
@@ -13,6 +14,7 @@ Price: rank 0 holds the weights once on the host; with adapters, and under ZeRO 
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,10 +22,12 @@ from rcpt_ray.artifacts import write_atomic
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.model_card import model_card, provenance, public_name
 from rcpt_ray.training.row_file import read_rows
+from rcpt_ray.training.saved import best_checkpoint, read_weights
 from rcpt_ray.training.student import load_student
 
 _MAX_SHARD: Final = "5GB"
 _FORMATS: Final = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+_NOTHING: Final[Mapping[str, Any]] = {}
 _SAFETENSORS_FORMATS: Final = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
@@ -33,8 +37,7 @@ def save_model(engine: Any, tokenizer: Any, job: TrainingJob, rank: int) -> None
     weights = _gather_weights(engine, rank, only_trained=is_adapter)
     if weights is None:
         return
-    temporary, dtype = job.folder / ".model.tmp", base_dtype(Path(job.model_path))
-    shutil.rmtree(temporary, ignore_errors=True)
+    dtype = base_dtype(Path(job.model_path))
     model = engine.module
     if is_adapter:
         model, _ = load_student(job, _FORMATS[dtype])  # the base as it lies on disk, adapters beside it in fp32
@@ -43,15 +46,40 @@ def save_model(engine: Any, tokenizer: Any, job: TrainingJob, rank: int) -> None
         _save_adapter(model, weights, tokenizer, job)
         model = model.merge_and_unload()
         weights = model.state_dict()
+    _save_whole(model, weights, tokenizer, job, dtype, "model", {})
+
+
+def save_best(job: TrainingJob, checkpoints: Path, score: float | None) -> None:
+    """Write best/ from the checkpoint that is better than the end, whose score is given; one rank calls it."""
+    best = best_checkpoint(checkpoints)
+    if best is None or best.score is None or (score is not None and score <= best.score):
+        return
+    dtype = base_dtype(Path(job.model_path))
+    model, tokenizer = load_student(job, _FORMATS[dtype])
+    parameters = dict(model.named_parameters())
+    for name, flat in read_weights(best).items():
+        parameters[name].data.copy_(flat.view_as(parameters[name]))
+    if job.spec.adapter is not None:
+        model = model.merge_and_unload()
+    told = {"steps_done": best.steps_done, "heldout_bits_per_byte": best.score}
+    _save_whole(model, model.state_dict(), tokenizer, job, dtype, "best", told)
+
+
+def _save_whole(
+    model: Any, weights: dict[str, Any], tokenizer: Any, job: TrainingJob, dtype: str, name: str, told: dict[str, Any]
+) -> None:
+    """The folder of that name, whole or not at all; `told` goes into its provenance."""
+    temporary = job.folder / f".{name}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
     _save_weights(model, _cast(weights, dtype), temporary, job, dtype)
     tokenizer.save_pretrained(temporary)
-    _write_words(temporary, job, is_adapter=False)
+    _write_words(temporary, job, is_adapter=False, told=told)
     for file in temporary.iterdir():
         shutil.copymode(temporary / "config.json", file)  # weights are saved for their owner alone
         with file.open("rb") as content:
             os.fsync(content.fileno())
-    shutil.rmtree(job.folder / "model", ignore_errors=True)
-    temporary.rename(job.folder / "model")
+    shutil.rmtree(job.folder / name, ignore_errors=True)
+    temporary.rename(job.folder / name)
 
 
 def base_dtype(folder: Path) -> str:
@@ -125,12 +153,12 @@ def _save_adapter(model: Any, weights: dict[str, Any], tokenizer: Any, job: Trai
     _write_words(folder, job, is_adapter=True)
 
 
-def _write_words(folder: Path, job: TrainingJob, *, is_adapter: bool) -> None:
+def _write_words(folder: Path, job: TrainingJob, *, is_adapter: bool, told: Mapping[str, Any] = _NOTHING) -> None:
     from rcpt_ray.training.watch import HELDOUT, STEPS
 
     steps, heldout = read_rows(job.folder / STEPS), read_rows(job.folder / HELDOUT)
     write_atomic(folder / "README.md", model_card(job, steps, heldout, is_adapter=is_adapter))
-    write_atomic(folder / "provenance.json", json.dumps(provenance(job), indent=1, ensure_ascii=False) + "\n")
+    write_atomic(folder / "provenance.json", json.dumps({**provenance(job), **told}, indent=1, ensure_ascii=False) + "\n")
 
 
 def _change_json(path: Path, changes: dict[str, Any]) -> None:

@@ -117,8 +117,13 @@ class TrainingSpec(Settings):
         for setting, value in needs_gpu.items():
             if getattr(self, setting) == value and not self.gpus_per_worker:
                 raise ValueError(f"{setting}={value} needs gpus_per_worker=1; on CPUs leave {setting} at auto")
-        if self.keep_best_checkpoint and self.watch.heldout_every_steps is None:
-            raise ValueError("keep_best_checkpoint=true needs watch.heldout_every_steps, which says what is best")
+        every = self.watch.heldout_every_steps
+        if self.keep_best_checkpoint and (every is None or self.checkpoint_every_steps % every):
+            raise ValueError(
+                f"keep_best_checkpoint=true needs held-out bits per byte at each checkpoint, but "
+                f"checkpoint_every_steps={self.checkpoint_every_steps} is no multiple of "
+                f"watch.heldout_every_steps={every}; set that to a divisor of it"
+            )
         if self.schedule == "wsd" and self.warmup_share + self.decay_share > 1:
             raise ValueError(
                 f"warmup_share={self.warmup_share:g} + decay_share={self.decay_share:g} must not be above 1"
