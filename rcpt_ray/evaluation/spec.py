@@ -7,7 +7,7 @@ from pydantic import Field
 from rcpt_ray.corpus.reading.paths import DataPath
 from rcpt_ray.settings import NOT_IN_FINGERPRINT, PositiveInt, Settings
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 
 
 class TaskSpec(Settings):
