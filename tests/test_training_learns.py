@@ -7,6 +7,7 @@ import pytest
 from training_fixtures import ROW_TOKENS, be_worker, job_of, write_rows
 
 from rcpt_ray.training.feed import PackedFeed
+from rcpt_ray.training.packed_rows import PackedRows
 
 ONLY_THOUGHT_FROZEN = {"text": 1.0, "thought": 0.0, "delimiter": 1.0, "bos_eos": 1.0}
 
@@ -41,7 +42,7 @@ def test_one_document_is_learnt_by_heart(tiny_model_folder: Path, tmp_path: Path
 
 
 def test_frozen_thoughts_are_not_learnt_from(tiny_model_folder: Path, tmp_path: Path) -> None:
-    """The text is learnt by heart; the random tokens of the thought stay as surprising as they were, or grow more so."""
+    """The text is learnt by heart; the random tokens of the thought stay as surprising as they were."""
     rows = overfit(tiny_model_folder, tmp_path, num_steps=60, loss_weights=ONLY_THOUGHT_FROZEN)
     assert rows[-1]["loss_text"] < 0.1
     assert rows[-1]["loss_thought"] > rows[0]["loss_thought"] - 0.2
@@ -57,14 +58,14 @@ def test_other_thought_targets_give_the_same_weights_when_thoughts_are_frozen(
     from rcpt_ray.training.batch import Batch
 
     rows = overfit(tiny_model_folder, tmp_path, num_steps=5, loss_weights=ONLY_THOUGHT_FROZEN)
-    true_batch = PackedFeed.batch
+    true_batch = PackedRows.batch
 
-    def other_thoughts(feed: PackedFeed, indices: list[int | None]) -> Batch:
+    def other_thoughts(feed: PackedRows, indices: list[int | None]) -> Batch:
         batch = true_batch(feed, indices)
         targets_BT = np.where(batch.target_kind_BT == THOUGHT_KIND, 5, batch.target_ids_BT)
         return Batch(batch.input_ids_BT, batch.position_ids_BT, targets_BT, batch.target_kind_BT)
 
-    monkeypatch.setattr(PackedFeed, "batch", other_thoughts)
+    monkeypatch.setattr(PackedRows, "batch", other_thoughts)
     others = overfit(tiny_model_folder, tmp_path, num_steps=5, loss_weights=ONLY_THOUGHT_FROZEN)
     assert [row["loss_text"] for row in rows] == [row["loss_text"] for row in others]
     assert [row["grad_norm"] for row in rows] == [row["grad_norm"] for row in others]

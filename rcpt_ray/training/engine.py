@@ -19,13 +19,16 @@ def start_engine(job: TrainingJob) -> tuple[Any, Any, Any]:
     precision = fast_number_format(job.spec.precision)
     model, tokenizer = load_student(job, precision)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # One pass over weights and moments instead of ten.
-    optimizer = torch.optim.AdamW(parameters, lr=job.spec.learning_rate, weight_decay=job.spec.weight_decay, fused=True)
+    # Fused: one pass over weights and moments instead of ten. Each step sets its own rate.
+    optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=job.spec.weight_decay, fused=True)
     engine, optimizer, _, _ = deepspeed.initialize(
         model=model,
         optimizer=optimizer,
         config=deepspeed_config(job.spec, job.plan, precision),
         dist_init_required=False,
     )
+    # Some of DeepSpeed's optimizers take a step with zero gradients to have their states.
+    for state in engine.basic_optimizer.state.values():
+        state["step"].zero_()
     limit_waits(job.spec.collective_timeout_s)
     return engine, optimizer, tokenizer

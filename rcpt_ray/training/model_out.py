@@ -158,7 +158,9 @@ def _write_words(folder: Path, job: TrainingJob, *, is_adapter: bool, told: Mapp
 
     steps, heldout = read_rows(job.folder / STEPS), read_rows(job.folder / HELDOUT)
     write_atomic(folder / "README.md", model_card(job, steps, heldout, is_adapter=is_adapter))
-    write_atomic(folder / "provenance.json", json.dumps({**provenance(job), **told}, indent=1, ensure_ascii=False) + "\n")
+    write_atomic(
+        folder / "provenance.json", json.dumps({**provenance(job), **told}, indent=1, ensure_ascii=False) + "\n"
+    )
 
 
 def _change_json(path: Path, changes: dict[str, Any]) -> None:
