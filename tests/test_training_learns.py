@@ -41,7 +41,7 @@ def test_one_document_is_learnt_by_heart(tiny_model_folder: Path, tmp_path: Path
 
 
 def test_frozen_thoughts_are_not_learnt_from(tiny_model_folder: Path, tmp_path: Path) -> None:
-    """The text is learnt by heart; the random tokens of the thought stay as surprising as they were, or grow more so."""
+    """The text is learnt by heart; the random tokens of the thought stay as surprising as they were."""
     rows = overfit(tiny_model_folder, tmp_path, num_steps=60, loss_weights=ONLY_THOUGHT_FROZEN)
     assert rows[-1]["loss_text"] < 0.1
     assert rows[-1]["loss_thought"] > rows[0]["loss_thought"] - 0.2

@@ -16,6 +16,7 @@ and backward the gradient of the weight where that is trained.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -162,4 +163,4 @@ def _even_slices(num_rows: int, most: int) -> Iterator[slice]:
     """Slices of nearly equal sizes, at most `most` rows each: 5 rows by 2 -> 0:2, 2:4, 4:5."""
     num_slices = -(-num_rows // max(1, most))
     ends = [num_rows * number // max(1, num_slices) for number in range(num_slices + 1)]
-    return (slice(start, end) for start, end in zip(ends[:-1], ends[1:], strict=True))
+    return (slice(start, end) for start, end in pairwise(ends))

@@ -41,14 +41,13 @@ def add_losses(model: Any, kernel: Kernel) -> None:
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     own_forward: Callable[..., Any] = causal.forward
     shape = _shape_of_logits(causal)
-    if not _gives_the_logits(causal, shape):
-        shape = None
+    knows_the_logits = _gives_the_logits(causal, shape)
 
     @functools.wraps(own_forward)
     def forward(*arguments: Any, targets: Targets | None = None, **named: Any) -> Any:
         if targets is None:
             return own_forward(*arguments, **named)
-        if shape is None:
+        if not knows_the_logits:
             return _losses_of_logits(own_forward(*arguments, **named).logits, targets)
         hidden_NH = _hidden_states(causal, *arguments, **named).flatten(0, 1)[targets.positions_N]
         weight_VH, bias_V = _weight_and_bias(causal.get_output_embeddings())
