@@ -10,6 +10,7 @@ import pytest
 
 from rcpt_ray.artifacts import write_table
 from rcpt_ray.mixture.pack import Documents, pack
+from rcpt_ray.training.attention import BY_DOCUMENT, can_attend_by_document, register
 from rcpt_ray.training.batch import Batch
 from rcpt_ray.training.packed_rows import PackedRows
 
@@ -34,6 +35,7 @@ def model_of(folder: Path, attention: str) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
+    register()
     auto: Any = AutoModelForCausalLM
     model = auto.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention).train()
     model.config.use_cache = False
@@ -57,7 +59,7 @@ def packed_logits(model: Any, batch: Batch) -> Any:
     ).logits
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager", BY_DOCUMENT])
 def test_logits_of_a_packed_row_are_those_of_its_documents_alone(
     tiny_model_folder: Path, tmp_path: Path, attention: str
 ) -> None:
@@ -78,13 +80,17 @@ def test_logits_of_a_packed_row_are_those_of_its_documents_alone(
     assert len(rows) < len(LENGTHS)
 
 
-def test_loss_of_packed_rows_is_that_of_their_documents_alone(tiny_model_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("attention", ["sdpa", BY_DOCUMENT])
+def test_loss_of_packed_rows_is_that_of_their_documents_alone(
+    tiny_model_folder: Path, tmp_path: Path, attention: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The loss and its gradients, alone as transformers itself computes them from labels."""
     import torch
     from torch.nn.functional import cross_entropy
 
     documents = documents_of(LENGTHS)
-    together, apart = model_of(tiny_model_folder, "sdpa"), model_of(tiny_model_folder, "sdpa")
+    together, apart = model_of(tiny_model_folder, attention), model_of(tiny_model_folder, "sdpa")
+    monkeypatch.setattr("rcpt_ray.training.attention._MOST_EAGER_TOKENS", 20)  # longer documents take the other way
     batch, _ = packed_batch(documents, tmp_path)
     losses_N = cross_entropy(
         packed_logits(together, batch).flatten(0, 1), torch.from_numpy(batch.target_ids_BT).flatten(), reduction="none"
@@ -103,3 +109,22 @@ def test_loss_of_packed_rows_is_that_of_their_documents_alone(tiny_model_folder:
     assert packed_loss.item() == pytest.approx(loss_alone, abs=1e-4)
     for here, there in zip(together.parameters(), apart.parameters(), strict=True):
         torch.testing.assert_close(here.grad, there.grad, rtol=0, atol=1e-4)
+
+
+def test_models_with_windows_or_soft_caps_are_not_attended_by_document(tiny_model_folder: Path) -> None:
+    import torch
+    import transformers
+
+    hf: Any = transformers
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes |= {"num_key_value_heads": 1, "head_dim": 16, "vocab_size": 100}
+    torch.manual_seed(3)
+    assert can_attend_by_document(model_of(tiny_model_folder, "sdpa"))
+    assert not can_attend_by_document(hf.Gemma2ForCausalLM(hf.Gemma2Config(**sizes)))
+    assert not can_attend_by_document(hf.MistralForCausalLM(hf.MistralConfig(**sizes, sliding_window=4)))
+
+
+def test_saved_model_knows_nothing_of_it(tiny_model_folder: Path, tmp_path: Path) -> None:
+    model = model_of(tiny_model_folder, BY_DOCUMENT)
+    model.save_pretrained(tmp_path)
+    assert BY_DOCUMENT not in (tmp_path / "config.json").read_text()

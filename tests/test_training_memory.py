@@ -17,29 +17,21 @@ from rcpt_ray.training.spec import TrainingSpec
 MEASURE = """
 import json, os, sys, tempfile
 os.environ["DS_ACCELERATOR"], os.environ["LOCAL_RANK"] = "cpu", "0"
-import deepspeed, torch
+import torch
 from pathlib import Path
-from rcpt_ray.training.deepspeed_config import deepspeed_config
+from rcpt_ray.training.engine import start_engine
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.plan import make_plan
 from rcpt_ray.training.spec import TrainingSpec
-from rcpt_ray.training.student import load_student
 
 folder = sys.argv[1]
 store = torch.distributed.FileStore(tempfile.mktemp(), 1)
 torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-deepspeed.init_distributed("gloo", auto_mpi_discovery=False, verbose=False)
-deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 for changed in json.loads(sys.argv[2]):
-    spec = TrainingSpec(**changed)
+    spec = TrainingSpec(**changed | {"precision": "bf16"})
     plan = make_plan(spec, 8, 32, 17)
-    model, _ = load_student(TrainingJob(spec, plan, 0, folder, [], Path(folder), folder), "bf16")
-    parameters = [each for each in model.parameters() if each.requires_grad]
-    config = deepspeed_config(spec, plan, "bf16")
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3)
-    engine, optimizer, _, _ = deepspeed.initialize(
-        model=model, optimizer=optimizer, config=config, dist_init_required=False
-    )
+    engine, optimizer, _ = start_engine(TrainingJob(spec, plan, 0, folder, [], Path(folder), folder))
+    parameters = [each for each in engine.module.parameters() if each.requires_grad]
     ids = torch.arange(64).reshape(2, 32)
     engine.backward(engine(input_ids=ids, use_cache=False).logits.float().square().mean())
     engine.step()

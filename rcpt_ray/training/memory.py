@@ -22,6 +22,7 @@ adapters, with and without checkpointing) and T = 2,048 (in full, without); othe
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rcpt_ray.training.attention import MOST_EAGER_TOKENS
 from rcpt_ray.training.model_shape import LayerShape, ModelShape
 from rcpt_ray.training.plan import TrainingPlan
 from rcpt_ray.training.spec import TrainingSpec
@@ -90,7 +91,7 @@ def memory_need(
     optimizer = (12 if mixed or zero else 8) * own
     gradients_in_fp32, temporary = (4, 4 if on_gpu else 8) if mixed or zero else (0, 0)
     step = (gradients_in_fp32 + temporary) * own + (gradients if zero < 2 or not mixed else 0)
-    linear, scores = _activations(model, spec, plan, number, precision)
+    linear, scores = _activations(model, spec, plan, number)
     if not on_gpu:
         step += linear + (scores if _scores_stay(model.layer, plan) else 0)
     offloaded = on_gpu and spec.offload_optimizer
@@ -113,11 +114,13 @@ def num_trained(model: ModelShape, spec: TrainingSpec) -> int:
     return model.num_adapter_parameters(spec.adapter.rank, spec.adapter.target_modules)
 
 
-def holds_scores(spec: TrainingSpec, precision: str) -> bool:
-    """Whether attention keeps its scores, [T, T] a head: in eager attention alone."""
-    if spec.attention == "auto":
-        return precision == "bf16" and not spec.gpus_per_worker
-    return spec.attention == "eager"
+def bytes_of_scores(spec: TrainingSpec, row_tokens: int, number: int) -> int:
+    """Bytes a token and head that attention keeps of its scores: eager of whole rows, by document at most of 512."""
+    if spec.attention == "eager":
+        return row_tokens * (4 if number == 4 else 4 + number)
+    if spec.attention == "by_document" or (spec.attention == "auto" and not spec.gpus_per_worker):
+        return min(row_tokens, MOST_EAGER_TOKENS) * 2 * number
+    return 0
 
 
 def _scores_stay(layer: LayerShape | None, plan: TrainingPlan) -> bool:
@@ -125,19 +128,15 @@ def _scores_stay(layer: LayerShape | None, plan: TrainingPlan) -> bool:
     return layer is None or 4 * layer.num_heads * plan.micro_batch_rows * plan.row_tokens**2 <= _KEPT_BLOCK
 
 
-def _activations(
-    model: ModelShape, spec: TrainingSpec, plan: TrainingPlan, number: int, precision: str
-) -> tuple[int, int]:
+def _activations(model: ModelShape, spec: TrainingSpec, plan: TrainingPlan, number: int) -> tuple[int, int]:
     """Bytes that a forward pass keeps: those that grow with the tokens, and those with their square."""
     layer, num_tokens = model.layer, plan.micro_batch_rows * plan.row_tokens
     if layer is None:
         return 0, 0
-    scores = 0
-    if holds_scores(spec, precision):
-        scores = num_tokens * plan.row_tokens * layer.num_heads * (4 if number == 4 else 4 + number)
+    scores = num_tokens * layer.num_heads * bytes_of_scores(spec, plan.row_tokens, number)
     a_layer = num_tokens * _bytes_of_token(layer, spec, number)
     inputs = num_tokens * layer.hidden * number
-    mask = num_tokens * plan.row_tokens * number
+    mask = num_tokens * plan.row_tokens * number if spec.attention == "eager" else 0
     if spec.gradient_checkpointing:
         return layer.num_layers * inputs + a_layer, scores + mask
     return layer.num_layers * a_layer, layer.num_layers * scores + mask

@@ -77,8 +77,11 @@ class TrainingSpec(Settings):
     gradients in every accumulation."""
     offload_optimizer: Annotated[bool, NOT_IN_FINGERPRINT] = False
     """Keep the optimizer's part in the host's memory; needs ZeRO."""
-    attention: Annotated[Literal["auto", "eager", "sdpa", "flash_attention_2"], NOT_IN_FINGERPRINT] = "auto"
-    """Attention of transformers; auto takes the fastest exact one of the device."""
+    attention: Annotated[Literal["auto", "by_document", "eager", "sdpa", "flash_attention_2"], NOT_IN_FINGERPRINT] = (
+        "auto"
+    )
+    """How documents in a row are kept apart: each by itself (for CPUs), or by transformers' own means; auto takes the
+    fastest exact one of the device."""
     loss_kernel: Annotated[Literal["auto", "torch", "cut_cross_entropy"], NOT_IN_FINGERPRINT] = "auto"
     """What computes the cross-entropy without holding all logits; auto is cut_cross_entropy on a GPU that has it."""
     micro_batch_rows: Annotated[PositiveInt, NOT_IN_FINGERPRINT] = 1

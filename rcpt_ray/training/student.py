@@ -2,9 +2,13 @@
 
 from typing import Any
 
+from rcpt_ray.errors import UserError
+from rcpt_ray.training.attention import BY_DOCUMENT, can_attend_by_document, register
 from rcpt_ray.training.head import add_losses, choose_kernel
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.new_tokens import add_rows, new_token_ids, trainable_rows
+
+_MOST_EAGER_ROW_TOKENS = 512
 
 
 def load_student(job: TrainingJob, precision: str) -> tuple[Any, Any]:
@@ -19,9 +23,9 @@ def load_student(job: TrainingJob, precision: str) -> tuple[Any, Any]:
         job.model_path,
         dtype={"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision],
         local_files_only=True,
-        attn_implementation=_attention(job.spec.attention, precision),
     )
     model.config.use_cache = False
+    _set_attention(model, job.spec.attention, job.plan.row_tokens)
     tokenizer = AutoTokenizer.from_pretrained(job.tokenizer_path, local_files_only=True)
     new_tokens = list[int]()
     if job.special_tokens:
@@ -48,10 +52,26 @@ def load_student(job: TrainingJob, precision: str) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _attention(wanted: str, precision: str) -> str:
+def _set_attention(model: Any, wanted: str, row_tokens: int) -> None:
+    """`auto` is by document on a CPU where the model allows it, and flash attention on a GPU that has it."""
     import torch
+    from transformers.utils import is_flash_attn_2_available
 
-    if wanted != "auto":
-        return wanted
-    # Eager attention is the faster one on a CPU in bf16, sdpa elsewhere.
-    return "eager" if precision == "bf16" and not torch.cuda.is_available() else "sdpa"
+    register()
+    match wanted:
+        case "auto" if torch.cuda.is_available():
+            half = model.dtype in (torch.bfloat16, torch.float16)
+            model.set_attn_implementation("flash_attention_2" if half and is_flash_attn_2_available() else "sdpa")
+        case "auto":
+            # Of those that mask whole rows, eager is the faster one for short rows, sdpa for long ones.
+            masking = "eager" if row_tokens <= _MOST_EAGER_ROW_TOKENS else "sdpa"
+            model.set_attn_implementation(BY_DOCUMENT if can_attend_by_document(model) else masking)
+        case "by_document":
+            if not can_attend_by_document(model):
+                raise UserError(
+                    f"training.attention=by_document: {type(model).__name__} has attention other than full causal "
+                    "attention; use auto, eager or sdpa"
+                )
+            model.set_attn_implementation(BY_DOCUMENT)
+        case _:
+            model.set_attn_implementation(wanted)
