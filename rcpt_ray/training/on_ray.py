@@ -86,8 +86,6 @@ def _worker(config: dict[str, Any]) -> Exception | None:
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if jobs[0].spec.gpus_per_worker else "cpu")
     context = ray.train.get_context()
     os.environ["LOCAL_RANK"] = str(context.get_local_rank())
-    # Before anything heavy: engines start while the workers do.
-    feed = None if config["stream"] is None else feed_of(config["stream"], context.get_world_rank())
     rank, stream = context.get_world_rank(), config["stream"]
     # Before anything heavy: engines start while the workers do.
     feed = None if stream is None else feed_of(stream, rank)
