@@ -21,6 +21,7 @@ from rcpt_ray.plan_training import TrainingToDo, print_trainings
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.stage import Builder, Built, Stage, look_up
 from rcpt_ray.terminal import duration, table_console
+from rcpt_ray.training.model_shape import read_model_shape
 
 _BYTES_PER_TOKEN = 4.5
 _TOKENS_PER_WORD = 1.35
@@ -155,7 +156,7 @@ def _expectation(
         return Expectation(tokens, tokens / statistics.median(measured), "speed measured here")
     if model is None or not model.path:
         return Expectation(tokens)
-    num_parameters = sum(file.stat().st_size for file in Path(model.path).glob("*.safetensors")) / 2
+    num_parameters = read_model_shape(Path(model.path)).num_parameters
     number, cpus, gpus = devices
     rate = number * (gpus * _GPU_OPERATIONS_PER_S if gpus else max(1.0, cpus) * _CPU_OPERATIONS_PER_S)
     return Expectation(tokens, operations_per_parameter * num_parameters / rate, "assumed speed")

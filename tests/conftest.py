@@ -1,10 +1,22 @@
 """What several test files share."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rcpt_ray.tiny_model import make_tiny_llama
+
+_OF_A_RANK = ("DS_ACCELERATOR", "LOCAL_RANK", "RANK", "WORLD_SIZE")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_rank_is_left() -> Iterator[None]:
+    """What a test file told its process of ranks is not told to the commands that the next one starts."""
+    yield
+    for name in _OF_A_RANK:
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")

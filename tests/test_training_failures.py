@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,12 @@ from training_runs import (
 
 from rcpt_ray import cluster
 from rcpt_ray.command import StageFailed, failure
+from rcpt_ray.errors import UserError
 from rcpt_ray.recipe import ClusterSpec
 from rcpt_ray.terminal import Terminal
 from rcpt_ray.training.job import TrainingJob
+from rcpt_ray.training.outcome import begin
+from rcpt_ray.training.refusal import refuse
 from rcpt_ray.training.saved import latest_checkpoint
 
 NUM_STEPS = 150
@@ -40,6 +44,11 @@ SETTINGS = {"num_workers": 2, "zero_stage": 2, "precision": "bf16", "checkpoint_
 @pytest.fixture(scope="module")
 def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_mixture(tmp_path_factory.mktemp("mixture"), NUM_ROWS)
+
+
+@pytest.fixture(scope="module")
+def short_mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mixture(tmp_path_factory.mktemp("mixture"), 40)
 
 
 @pytest.fixture(scope="module")
@@ -77,19 +86,21 @@ def train_workers() -> list[psutil.Process]:
     return [child for child in children if "RayTrainWorker" in " ".join(child.cmdline())]
 
 
-def test_worker_that_waits_in_vain_says_so(tmp_path: Path, tiny_model_folder: Path, mixture: Path) -> None:
-    job = job_of(tmp_path, tiny_model_folder, mixture, 40, num_workers=2, collective_timeout_s=3)
+def test_worker_that_waits_in_vain_says_so(tmp_path: Path, tiny_model_folder: Path, short_mixture: Path) -> None:
+    job = job_of(tmp_path, tiny_model_folder, short_mixture, 40, num_workers=2, collective_timeout_s=3)
     ranks = Ranks(job, partial(stop, 2))
     assert ranks.end()[0] == 1
     assert "CollectiveTimeout: another worker gave no answer for training.collective_timeout_s=3;" in ranks.sentence()
 
 
 def test_full_disk_loses_the_steps_since_the_last_checkpoint(
-    tmp_path: Path, tiny_model_folder: Path, mixture: Path
+    tmp_path: Path, tiny_model_folder: Path, short_mixture: Path
 ) -> None:
     """A rank's part takes 1.1 MB; from step 3 on the second rank may write no more than a tenth of a MB."""
     settings = {"num_workers": 2, "precision": "fp32", "checkpoint_every_steps": 3}
-    whole, cut = (job_of(tmp_path / name, tiny_model_folder, mixture, 40, **settings) for name in ("whole", "cut"))
+    whole, cut = (
+        job_of(tmp_path / name, tiny_model_folder, short_mixture, 40, **settings) for name in ("whole", "cut")
+    )
     ranks = Ranks(cut, partial(limit_files, 3, 100_000))
     assert ranks.end()[1] == 1
     assert "CheckpointError: the checkpoint of step 6 could not be written" in ranks.sentence()
@@ -102,18 +113,20 @@ def test_full_disk_loses_the_steps_since_the_last_checkpoint(
 
 
 def test_an_attempt_that_another_has_followed_makes_no_checkpoint_whole(
-    tmp_path: Path, tiny_model_folder: Path, mixture: Path
+    tmp_path: Path, tiny_model_folder: Path, short_mixture: Path
 ) -> None:
     """As workers do that outlive their killed command."""
-    job = job_of(tmp_path, tiny_model_folder, mixture, 40, precision="fp32", checkpoint_every_steps=3)
+    job = job_of(tmp_path, tiny_model_folder, short_mixture, 40, precision="fp32", checkpoint_every_steps=3)
     ranks = Ranks(job, partial(follow_with_another_attempt, 3))
     assert ranks.end() == [1]
     assert "the checkpoint of step 6 could not be written" in ranks.sentence()
     assert latest_checkpoint(tmp_path / "checkpoints") == 3
 
 
-def test_lost_storage_leaves_the_checkpoint_before(tmp_path: Path, tiny_model_folder: Path, mixture: Path) -> None:
-    job = job_of(tmp_path, tiny_model_folder, mixture, 40, precision="fp32", checkpoint_every_steps=3)
+def test_lost_storage_leaves_the_checkpoint_before(
+    tmp_path: Path, tiny_model_folder: Path, short_mixture: Path
+) -> None:
+    job = job_of(tmp_path, tiny_model_folder, short_mixture, 40, precision="fp32", checkpoint_every_steps=3)
     ranks = Ranks(job, partial(lose_storage, 3))
     assert ranks.end() == [1]
     assert "the checkpoint of step 6 could not be written" in ranks.sentence()
@@ -179,3 +192,23 @@ def test_more_failures_than_allowed_end_the_training_with_a_sentence(
     assert isinstance(failure(failed.value, terminal, tmp_path / "log"), StageFailed)
     said = terminal.console.file.getvalue()  # type: ignore[attr-defined]
     assert "CollectiveTimeout: another worker gave no answer for training.collective_timeout_s=20" in said
+
+
+@pytest.mark.slow
+def test_a_mistake_that_one_rank_comes_to_ends_the_run_with_its_words(
+    tmp_path: Path, tiny_model_folder: Path, short_mixture: Path, ray_started: None
+) -> None:
+    """The second rank's row groups are spoilt; the first one's are not."""
+    job = job_of(tmp_path / "job", tiny_model_folder, short_mixture, 40, num_workers=2, collective_timeout_s=60)
+    refuse(job, UserError("left by an earlier command"))
+    spoilt = tmp_path / "part-0.parquet"
+    spoilt.write_bytes(short_mixture.read_bytes())
+    content = bytearray(spoilt.read_bytes())
+    content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)
+    spoilt.write_bytes(content)
+    begin(job)
+    from rcpt_ray.training.on_ray import train_on_ray
+
+    broken = replace(job, mixture_parts=[spoilt])
+    with pytest.raises(UserError, match="part-0.parquet"):
+        train_on_ray([broken], lambda row: None)

@@ -254,6 +254,19 @@ def test_a_tracker_without_its_package_is_refused_with_a_way_out(
     require_packages(WatchSpec())
 
 
+def test_a_tracker_that_raises_is_given_up_and_the_training_ends_well(
+    tiny_model_folder: Path, inputs: tuple[list[Path], list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorboardX import SummaryWriter
+
+    def no_disk(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(SummaryWriter, "add_scalar", no_disk)
+    folder = trained(job_of(tmp_path / "job", tiny_model_folder, inputs))
+    assert (folder / "model").exists() and read_rows(folder / "steps.jsonl")
+
+
 def test_mlflow_goes_on_in_the_same_run(
     tiny_model_folder: Path, inputs: tuple[list[Path], list[Path]], tmp_path: Path
 ) -> None:

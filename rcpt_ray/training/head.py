@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rcpt_ray.errors import UserError
 from rcpt_ray.training.cross_entropy import LogitShape, OutputLayer, cross_entropy, weighted_cross_entropy
 
 Kernel = Literal["torch", "cut_cross_entropy"]
@@ -58,14 +59,17 @@ def add_losses(model: Any, kernel: Kernel) -> None:
 
 def choose_kernel(wanted: str) -> Kernel:
     """`auto` is cut_cross_entropy (Wijmans et al., arXiv 2411.09009) on a GPU that has it, else our own chunks."""
-    if wanted == "auto":
-        import importlib.util
+    import importlib.util
 
-        import torch
+    import torch
 
-        on_gpu = torch.cuda.is_available() and importlib.util.find_spec("cut_cross_entropy") is not None
-        return "cut_cross_entropy" if on_gpu else "torch"
-    return "torch" if wanted == "torch" else "cut_cross_entropy"
+    is_there = torch.cuda.is_available() and importlib.util.find_spec("cut_cross_entropy") is not None
+    if wanted == "cut_cross_entropy" and not is_there:
+        raise UserError(
+            "training.loss_kernel=cut_cross_entropy needs a GPU and the package of that name; install it (pip install "
+            "'rcpt-ray[kernels]') or use auto"
+        )
+    return "cut_cross_entropy" if is_there and wanted != "torch" else "torch"
 
 
 def _losses(hidden_NH: Any, layer: OutputLayer, targets: Targets, kernel: Kernel) -> tuple[Any, Any]:

@@ -37,6 +37,7 @@ def train(
 
     torch.manual_seed(job.plan.seed)
     engine, optimizer, tokenizer = start_engine(job)
+    torch.manual_seed(job.plan.seed + rank)  # ranks drop out different things
     feed = feed or PackedFeed(job.mixture_parts, job.plan, rank)
     rows = [job.folder / STEPS, job.folder / HELDOUT]
     checkpoints = Checkpoints(job.folder / "checkpoints", engine, rank, job.spec, beside=rows)
@@ -56,7 +57,7 @@ def train(
         if reason is not None:
             watch.close()
             checkpoints.close()
-            raise stop(job.folder, row, reason, feed.doc_ids(step), rank)
+            raise stop(job.folder, row, reason, feed.doc_ids(step) if rank == 0 else [], rank)
         watch.step(row, batches)
         steps_done = step + 1
         watch.measure_if_due(steps_done, is_end=False)

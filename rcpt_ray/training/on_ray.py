@@ -24,6 +24,7 @@ from rcpt_ray.errors import UserError
 from rcpt_ray.training.guard import TrainingStopped
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.loop import train
+from rcpt_ray.training.refusal import refusal_of, refuse
 from rcpt_ray.training.row_file import Follower
 from rcpt_ray.training.stream.on_ray import data_of, feed_of
 from rcpt_ray.training.stream.work import StreamWork
@@ -86,19 +87,28 @@ def _worker(config: dict[str, Any]) -> Exception | None:
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if jobs[0].spec.gpus_per_worker else "cpu")
     context = ray.train.get_context()
     os.environ["LOCAL_RANK"] = str(context.get_local_rank())
+    if not jobs[0].spec.gpus_per_worker:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves those of the machine to be seen
     rank, stream = context.get_world_rank(), config["stream"]
     # Before anything heavy: engines start while the workers do.
     feed = None if stream is None else feed_of(stream, rank)
     import torch
 
     torch.set_num_threads(jobs[0].spec.cpus_per_worker)
-    try:
-        for job in jobs:
+    for job in jobs:
+        refused = refusal_of(job)
+        if refused is not None:
+            return refused
+        try:
             with named_waits(job.spec.collective_timeout_s):
                 train(job, rank, feed, _machine_leaves(rank))
-            gc.collect()
-    except (UserError, TrainingStopped) as ended_with:
-        return ended_with
+        except TrainingStopped as stopped:
+            return stopped  # on every rank alike
+        except UserError as mistake:
+            # Perhaps of this rank alone: failing ends the others, and the next attempt finds the word that is left.
+            refuse(job, mistake)
+            raise
+        gc.collect()
     return None
 
 

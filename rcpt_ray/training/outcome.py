@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow as pa
 
 from rcpt_ray.artifacts import Counts, Manifest, Outcome, write_table
-from rcpt_ray.hardware import fast_number_format
 from rcpt_ray.records import HELDOUT_BITS, STEP
 from rcpt_ray.terminal import Bar
 from rcpt_ray.training.guard import forget_stop
@@ -22,6 +21,7 @@ from rcpt_ray.training.heldout import bits_by_domain
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.plan import make_plan
 from rcpt_ray.training.progress import TrainingProgress
+from rcpt_ray.training.refusal import forget_refusal
 from rcpt_ray.training.row_file import read_rows
 from rcpt_ray.training.spec import TrainingSpec
 from rcpt_ray.training.trackers import begin_runs
@@ -77,6 +77,7 @@ def make_trainings(jobs: Sequence[TrainingJob], bar: Bar) -> list[Outcome]:
 def begin(job: TrainingJob) -> None:
     """What precedes a command's attempts at a training."""
     forget_stop(job.folder)
+    forget_refusal(job)
     begin_runs(job)
 
 
@@ -96,6 +97,7 @@ def finish_steps(job: TrainingJob, num_steps: int) -> tuple[list[dict[str, Any]]
     """The rows of all steps, written to steps.parquet, and their figures; what only the training needed is removed."""
     folder = job.folder
     rows, heldout = read_rows(folder / STEPS), read_rows(folder / HELDOUT)
+    peak = json.loads((folder / PEAK).read_text(encoding="utf-8"))
     assert len(rows) == num_steps, f"{len(rows)} steps were recorded but {num_steps} planned"
     write_table(folder / "steps.parquet", pa.Table.from_pylist(rows, schema=STEP))
     if heldout:
@@ -105,12 +107,12 @@ def finish_steps(job: TrainingJob, num_steps: int) -> tuple[list[dict[str, Any]]
     return rows, {
         "num_steps": num_steps,
         "num_workers": job.plan.num_workers,
-        "precision": fast_number_format(job.spec.precision),
+        "precision": peak.pop("precision"),
         "first_loss": rows[0]["loss"],
         "final_loss": rows[-1]["loss"],
         "heldout_bits_per_byte": bits_by_domain(heldout),
         "mfu": statistics.median(row["mfu"] for row in rows),
-        "peak": json.loads((folder / PEAK).read_text(encoding="utf-8")),
+        "peak": peak,
         "memory_bytes": max(row["memory_bytes"] for row in rows),
         "overhead_share": sum(row["overhead_seconds"] for row in rows) / sum(row["seconds"] for row in rows),
         "pause_seconds": sum(row["pause_seconds"] for row in rows),

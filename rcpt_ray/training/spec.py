@@ -120,6 +120,11 @@ class TrainingSpec(Settings):
         for setting, value in needs_gpu.items():
             if getattr(self, setting) == value and not self.gpus_per_worker:
                 raise ValueError(f"{setting}={value} needs gpus_per_worker=1; on CPUs leave {setting} at auto")
+        if self.attention == "flash_attention_2" and self.micro_batch_rows > 1:
+            raise ValueError(
+                f"attention=flash_attention_2 keeps packed documents apart with micro_batch_rows=1 alone, not "
+                f"{self.micro_batch_rows}; set micro_batch_rows=1 or attention=sdpa"
+            )
         every = self.watch.heldout_every_steps
         if self.keep_best_checkpoint and (every is None or self.checkpoint_every_steps % every):
             raise ValueError(

@@ -7,8 +7,10 @@ from rcpt_ray.training.attention import BY_DOCUMENT, can_attend_by_document, reg
 from rcpt_ray.training.head import add_losses, choose_kernel
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.new_tokens import add_rows, new_token_ids, trainable_rows
+from rcpt_ray.training.spec import TrainingSpec
 
 _MOST_EAGER_ROW_TOKENS = 512
+_FLASH = "flash_attention_2"
 
 
 def load_student(job: TrainingJob, precision: str) -> tuple[Any, Any]:
@@ -25,7 +27,8 @@ def load_student(job: TrainingJob, precision: str) -> tuple[Any, Any]:
         local_files_only=True,
     )
     model.config.use_cache = False
-    _set_attention(model, job.spec.attention, job.plan.row_tokens)
+    attention = _attention(model, job.spec, job.plan.row_tokens)
+    model.set_attn_implementation("sdpa" if attention == _FLASH else attention)
     tokenizer = AutoTokenizer.from_pretrained(job.tokenizer_path, local_files_only=True)
     new_tokens = list[int]()
     if job.special_tokens:
@@ -49,29 +52,39 @@ def load_student(job: TrainingJob, precision: str) -> tuple[Any, Any]:
         )
         model = get_peft_model(model, config)
     add_losses(model, choose_kernel(job.spec.loss_kernel))
+    if attention == _FLASH:  # only now: what was tried out so far ran on the host, where it has no kernel
+        causal = model.get_base_model() if job.spec.adapter is not None else model
+        causal.set_attn_implementation(_FLASH)
     return model, tokenizer
 
 
-def _set_attention(model: Any, wanted: str, row_tokens: int) -> None:
-    """`auto` is by document on a CPU where the model allows it, and flash attention on a GPU that has it."""
+def _attention(model: Any, spec: TrainingSpec, row_tokens: int) -> str:
+    """`auto` is by document on a CPU where the model allows it, and flash attention on a GPU that has it.
+
+    transformers tells packed documents apart in flash attention where there is one row alone.
+    """
     import torch
     from transformers.utils import is_flash_attn_2_available
 
     register()
-    match wanted:
+    one_row, half = spec.micro_batch_rows == 1, model.dtype in (torch.bfloat16, torch.float16)
+    match spec.attention:
         case "auto" if torch.cuda.is_available():
-            half = model.dtype in (torch.bfloat16, torch.float16)
-            model.set_attn_implementation("flash_attention_2" if half and is_flash_attn_2_available() else "sdpa")
+            return _FLASH if half and one_row and is_flash_attn_2_available() else "sdpa"
         case "auto":
             # Of those that mask whole rows, eager is the faster one for short rows, sdpa for long ones.
             masking = "eager" if row_tokens <= _MOST_EAGER_ROW_TOKENS else "sdpa"
-            model.set_attn_implementation(BY_DOCUMENT if can_attend_by_document(model) else masking)
+            return BY_DOCUMENT if can_attend_by_document(model) else masking
+        case "flash_attention_2" if not is_flash_attn_2_available():
+            raise UserError(
+                "training.attention=flash_attention_2 needs the package flash-attn and a GPU; install it or use auto"
+            )
         case "by_document":
             if not can_attend_by_document(model):
                 raise UserError(
                     f"training.attention=by_document: {type(model).__name__} has attention other than full causal "
                     "attention; use auto, eager or sdpa"
                 )
-            model.set_attn_implementation(BY_DOCUMENT)
-        case _:
-            model.set_attn_implementation(wanted)
+            return BY_DOCUMENT
+        case named:
+            return named

@@ -11,15 +11,17 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from rcpt_ray.artifacts import write_atomic
 from rcpt_ray.errors import UserError
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.watch_spec import WatchSpec
 
+T = TypeVar("T")
 Figures = Mapping[str, float]
 _IDS = "trackers.json"
 _PACKAGES = {"mlflow": "mlflow-skinny", "wandb": "wandb"}
@@ -72,12 +74,42 @@ def open_trackers(job: TrainingJob, steps_done: int) -> list[Tracker]:
     """TensorBoard, and the runs that `begin_runs` made."""
     watch, file = job.spec.watch, job.folder / _IDS
     ids: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    trackers: list[Tracker] = [_TensorBoard(job.folder / "tensorboard", steps_done)]
-    if watch.mlflow is not None:
-        trackers.append(_MLflow(watch.mlflow, ids["mlflow"]))
-    if watch.wandb is not None:
-        trackers.append(_WeightsAndBiases(watch.wandb, ids["wandb"], job))
+    trackers: list[Tracker] = [_Forgiving("TensorBoard", lambda: _TensorBoard(job.folder / "tensorboard", steps_done))]
+    mlflow, wandb = watch.mlflow, watch.wandb
+    if mlflow is not None:
+        trackers.append(_Forgiving("MLflow", lambda: _MLflow(mlflow, ids["mlflow"])))
+    if wandb is not None:
+        trackers.append(_Forgiving("Weights & Biases", lambda: _WeightsAndBiases(wandb, ids["wandb"], job)))
     return trackers
+
+
+class _Forgiving:
+    """A tracker that is given up, in one line, as soon as it raises: the rows on disk are complete without it."""
+
+    def __init__(self, name: str, open_it: Callable[[], Tracker]) -> None:
+        self._name = name
+        self._tracker: Tracker | None = None
+        self._tracker = self._tried(open_it)
+
+    def log(self, step: int, figures: Figures) -> None:
+        if self._tracker is not None:
+            self._tried(partial(self._tracker.log, step, figures))
+
+    def flush(self) -> None:
+        if self._tracker is not None:
+            self._tried(self._tracker.flush)
+
+    def close(self) -> None:
+        if self._tracker is not None:
+            self._tried(self._tracker.close)
+
+    def _tried(self, act: Callable[[], T]) -> T | None:
+        try:
+            return act()
+        except Exception as error:  # of any library and server
+            print(f"{self._name} is given up for this attempt: {error}", flush=True)
+            self._tracker = None
+            return None
 
 
 class _TensorBoard:
@@ -121,10 +153,7 @@ class _MLflow:
 
     def close(self) -> None:
         if self._operation is not None:
-            try:
-                self._operation.wait()  # one thread sends in order, so the last one sent is all sent
-            except Exception as error:  # whatever the server said: the rows on disk are complete
-                print(f"MLflow run {self._run_id} lacks steps: {error}", flush=True)
+            self._operation.wait()  # one thread sends in order, so the last one sent is all sent
         self._client.set_terminated(self._run_id)
 
     def _newest(self, name: str) -> int:

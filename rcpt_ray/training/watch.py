@@ -48,8 +48,9 @@ class Watch:
             heldout = RowFile(job.folder / HELDOUT, lambda row: row["step"] <= steps_done)
             assert len(steps.kept) == steps_done, f"{len(steps.kept)} rows but {steps_done} steps are done"
             self._files, self._trackers = (steps, heldout), open_trackers(job, steps_done)
-            peak = device_peak(fast_number_format(job.spec.precision))
-            write_atomic(job.folder / PEAK, json.dumps(dataclasses.asdict(peak)))
+            precision = fast_number_format(job.spec.precision)
+            peak = device_peak(precision)
+            write_atomic(job.folder / PEAK, json.dumps({**dataclasses.asdict(peak), "precision": precision}))
             self._peak = peak.operations_per_s
             recorded = [([row["loss"] for row in steps.kept], heldout.kept)]
         torch.distributed.broadcast_object_list(recorded, src=0)
