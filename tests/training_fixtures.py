@@ -60,10 +60,10 @@ def be_worker(rank: int = 0, num_workers: int = 1, store: Path | None = None) ->
     import torch
 
     torch.set_num_threads(1)
+    os.environ.update(DS_ACCELERATOR="cpu", LOCAL_RANK=str(rank))
     if torch.distributed.is_initialized():
         assert torch.distributed.get_world_size() == num_workers
         return
-    os.environ.update(DS_ACCELERATOR="cpu", LOCAL_RANK=str(rank))
     group_store = (
         torch.distributed.HashStore() if store is None else torch.distributed.FileStore(str(store), num_workers)
     )
