@@ -92,8 +92,10 @@ def _outcome(job: TrainingJob, work: StreamWork) -> Outcome:
     timeline = read_timeline(work.folder)
     write_table(job.folder / "timeline.parquet", pa.Table.from_pylist(timeline, schema=TIMELINE))
     found = _Recorded(sorted(folder.glob("part-*.parquet")))
-    for leftover in (work.tokens_folder, *work.folder.glob("batch-*.parquet")):
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    # Once more where a command was killed between here and the manifest.
+    shutil.rmtree(work.tokens_folder, ignore_errors=True)
+    for batch in work.folder.glob("batch-*.parquet"):
+        batch.unlink(missing_ok=True)
     achieved = sum(found.tokens.values())
     target = work.mixture.shares or {name: tokens / achieved for name, tokens in found.tokens.items()}
     return Outcome(
