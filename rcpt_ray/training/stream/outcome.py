@@ -71,6 +71,7 @@ def _train(job: TrainingJob, work: StreamWork, bar: Bar) -> None:
     from rcpt_ray.training.on_ray import train_on_ray
 
     begin(job)
+    Record(work.folder).forget_failures()
     progress = TrainingProgress(bar, job.plan.num_steps)
     with Timeline(work, read_rows(job.folder / STEPS), bar) as timeline:
 
