@@ -6,9 +6,10 @@
 
 Ray Train executes the data set again for each start of its workers, so it is made anew from what is on disk then:
 parts with a receipt are not generated again, items that arrived are not tokenized again, recorded batches are not
-packed again. Engines alone reserve CPUs and GPUs, beside the workers' own. Rows are handed on one by one
-(`target_max_block_size=1`), or a batch would wait for the next ones; the splitter then deals the elements of a batch in
-turn, and what it deals otherwise is made good by the feed.
+packed again, and requests that were in flight when an attempt ended are no suspects of the next one. Engines alone
+reserve CPUs and GPUs, beside the workers' own. Rows are handed on one by one (`target_max_block_size=1`), or a batch
+would wait for the next ones; the splitter then deals the elements of a batch in turn, and what it deals otherwise is
+made good by the feed.
 """
 
 import json
@@ -68,7 +69,7 @@ class Pipeline:
                     ray.data.from_items(shards, override_num_blocks=len(shards)),
                     len(shards),
                     EngineActor,
-                    {"folder": str(work.thoughts_folder), "generation": work.generation, "session": work.session},
+                    {"folder": str(work.thoughts_folder), "generation": work.generation, "session": work.new_attempt()},
                     work.generation.spec.pool,
                 )
             )
