@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 from mixture_fixtures import quiet_bar
 from stream_fixtures import pack_all, plan_of, work_of
 
+from rcpt_ray.errors import UserError
 from rcpt_ray.records import STEP
+from rcpt_ray.thoughts.meter import Meter
+from rcpt_ray.thoughts.tries import Span, Tries
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.spec import TrainingSpec
 from rcpt_ray.training.stream.outcome import make_streaming
@@ -55,3 +59,35 @@ def test_command_killed_at_the_end_is_ended_by_the_next_one(tmp_path: Path, kill
     assert not list(work.folder.glob("batch-*")) and not work.tokens_folder.exists()
     rows: list[dict[str, Any]] = pq.ParquetFile(next((tmp_path / "record").glob("*.parquet"))).read().to_pylist()
     assert len(rows) == first.details["num_rows"]
+
+
+@pytest.mark.parametrize("cause", ["nothing can be drawn", "too many are rejected"])
+def test_stream_that_was_refused_at_its_end_is_refused_by_each_later_command(tmp_path: Path, cause: str) -> None:
+    work, job = work_of(tmp_path, num_tokens=1 if cause == "nothing can be drawn" else None), job_of(tmp_path)
+    patient = work.generation
+    if cause == "too many are rejected":
+        strict = patient.spec.model_copy(update={"max_rejected_share": 0.1})
+        work = replace(work, generation=patient.with_spec(strict))
+    packer = Packer(work)
+    pack_all(work, packer, work.items())
+    for _ in range(2):
+        with pytest.raises(UserError) as told:
+            make_streaming(job, work, quiet_bar())
+        assert str(told.value) == packer.failure() != ""
+    assert not (job.folder / "model").exists()
+    if cause == "too many are rejected":
+        leave_trained(work, job)
+        assert make_streaming(job, replace(work, generation=patient), quiet_bar()).details["num_rows"] > 0
+
+
+def test_requests_in_flight_when_an_attempt_ended_are_no_suspects_of_the_next(tmp_path: Path) -> None:
+    work, whole = work_of(tmp_path), Span(0, 4)
+    attempts = [work.new_attempt() for _ in range(3)]
+    for attempt in attempts:
+        tries = Tries(tmp_path, "shard-0", 4, attempt)
+        assert tries.plan() == [(whole, "try")] and tries.num_deaths(whole) == 0
+        tries.begin(whole)
+    for attempt in attempts:
+        Meter(work.thoughts_folder, attempt).say("running")
+    Meter(work.thoughts_folder, f"{work.session} of another command").say("running")
+    assert Timeline(work, [], quiet_bar()).look()["engines_up"] == len(attempts)
