@@ -80,6 +80,15 @@ def test_stream_that_was_refused_at_its_end_is_refused_by_each_later_command(tmp
         assert make_streaming(job, replace(work, generation=patient), quiet_bar()).details["num_rows"] > 0
 
 
+def test_timeline_counts_steps_without_their_waiting(tmp_path: Path) -> None:
+    earlier = {"step": 0, "seconds": 2.0, "wait_seconds": 30.0}
+    timeline = Timeline(work_of(tmp_path), [earlier], quiet_bar())
+    timeline.step({"step": 1, "seconds": 1.0, "wait_seconds": 60.0})
+    timeline.step({"step": 1, "seconds": 1.5, "wait_seconds": 0.0})
+    looked = timeline.look()
+    assert (looked["num_steps"], looked["step_seconds"]) == (2, 3.5)
+
+
 def test_requests_in_flight_when_an_attempt_ended_are_no_suspects_of_the_next(tmp_path: Path) -> None:
     work, whole = work_of(tmp_path), Span(0, 4)
     attempts = [work.new_attempt() for _ in range(3)]
