@@ -94,6 +94,7 @@ STEP: Final = pa.schema(
         ("memory_bytes", pa.int64()),
         ("seconds", pa.float64()),
         ("overhead_seconds", pa.float64()),
+        ("wait_seconds", pa.float64()),
         ("pause_seconds", pa.float64()),
     ]
 )
@@ -101,8 +102,9 @@ STEP: Final = pa.schema(
 
 The loss of a kind without targets is null, and so is the gradient norm of a step that fp16's loss scale skipped.
 `num_tokens` are targets; `memory_bytes` is the most that any worker has held so far (on its GPU, else as a process);
-`seconds` is the whole step and `overhead_seconds` its part outside forward, backward and optimizer; `pause_seconds`
-went into checkpoints and measurements since the step before and is in neither.
+`seconds` is the whole step and `overhead_seconds` its part outside forward, backward and optimizer. In neither, and in
+no speed, are `wait_seconds`, in which the first worker waited for its rows, and `pause_seconds`, which went into
+checkpoints and measurements since the step before.
 """
 
 HELDOUT_BITS: Final = pa.schema(
@@ -132,7 +134,7 @@ TIMELINE: Final = pa.schema(
     ]
 )
 """Both pools of a streaming training at a moment (seconds since the epoch); numbers and `step_seconds`, the time spent
-in steps, are those of the whole training so far, `session` is the command that saw them."""
+in steps without waiting for rows, are those of the whole training so far, `session` is the command that saw them."""
 
 SCORE: Final = pa.schema(
     [

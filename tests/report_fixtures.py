@@ -111,6 +111,7 @@ def make_steps(name: str, num_steps: int = 30) -> pa.Table:
             "memory_bytes": (3 << 30) + (step << 20),
             "seconds": 3.0 + 0.1 * math.sin(step),
             "overhead_seconds": 0.02,
+            "wait_seconds": 0.01,
             "pause_seconds": 0.0,
         }
         for step, loss in enumerate(losses)

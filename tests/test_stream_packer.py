@@ -19,7 +19,7 @@ from rcpt_ray.training.batch import Batch
 from rcpt_ray.training.stream.arrivals import documents_of, read_arrived
 from rcpt_ray.training.stream.feed import Element, StreamFeed, deal
 from rcpt_ray.training.stream.packer import Packer
-from rcpt_ray.training.stream.record import Record, compact
+from rcpt_ray.training.stream.record import Failure, Record, compact
 from rcpt_ray.training.stream.running_blend import TOLERANCE
 
 BLEND = {"weights": {"stem/thought": 0.5, "law/raw": 0.3, "web/raw": 0.2}, "documents": "all"}
@@ -172,16 +172,28 @@ def elements_for(work: Any, rank: int, recorded: threading.Event, turned: bool) 
     yield Element(num_batches, rank, is_end=True)
 
 
+def never() -> Iterator[Element]:
+    """A stream of which nothing comes any more, nor its end."""
+    threading.Event().wait()
+    yield from ()
+
+
+def feed_by(work: Any, elements: Iterator[Element] | None, rank: int = 0) -> StreamFeed:
+    return StreamFeed(Record(work.folder), work.session, work.plan, rank, elements)
+
+
 @pytest.mark.parametrize("num_workers", [1, 2, 4])
-@pytest.mark.parametrize("given", ["dealt", "turned", "lost", "recorded"])
+@pytest.mark.parametrize("given", ["dealt", "turned", "held", "lost", "recorded"])
 def test_workers_share_each_recorded_batch_whatever_they_are_dealt(
     tmp_path: Path, num_workers: int, given: str
 ) -> None:
     work, recorded = work_of(tmp_path, num_shards=3, plan=plan_of(num_workers)), threading.Event()
 
     def feed_of(rank: int) -> StreamFeed:
-        elements = iter([]) if given == "lost" else elements_for(work, rank, recorded, given == "turned")
-        return StreamFeed(Record(work.folder), work.plan, rank, None if given == "recorded" else elements)
+        elements = elements_for(work, rank, recorded, given == "turned")
+        if given in ("lost", "held"):
+            elements = iter([]) if given == "lost" else never()
+        return feed_by(work, None if given == "recorded" else elements, rank)
 
     feeds = [] if given == "recorded" else [feed_of(rank) for rank in range(num_workers)]  # no batch is there yet
     pack_all(work, Packer(work), work.items())
@@ -197,14 +209,43 @@ def test_workers_share_each_recorded_batch_whatever_they_are_dealt(
 def test_failure_comes_after_the_batches_that_were_recorded(tmp_path: Path) -> None:
     """So that all ranks leave at the same step, however much each of them read from the record."""
     work = work_of(tmp_path)
-    feeds = [StreamFeed(Record(work.folder), work.plan, 0, iter([Element(2, 0, is_end=True, failure="no engine")]))]
+    feeds = [feed_by(work, iter([Element(2, 0, is_end=True)])), feed_by(work, never())]
     pack_all(work, Packer(work), work.items()[:5])
-    feeds.append(StreamFeed(Record(work.folder), work.plan, 0, iter([Element(2, 0, is_end=True, failure="no engine")])))
+    feeds += [feed_by(work, iter([Element(2, 0, is_end=True)])), feed_by(work, never())]
+    record = Record(work.folder)
+    assert record.num_batches() > 2, "one more was made while the failure was told"
+    record.fail("another command", Failure(0, "no disk"))
+    record.fail(work.session, Failure(2, "no engine"))
+    record.fail(work.session, Failure(1, "a later one"))
     for step in range(2):
-        first, second = (ids(feed.batches(step)) for feed in feeds)
-        assert first == second
-    with pytest.raises(UserError, match="no engine"):
-        feeds[0].batches(2)
+        first, *others = (ids(feed.batches(step)) for feed in feeds)
+        assert others == [first] * 3
+    for feed in feeds:
+        with pytest.raises(UserError, match="no engine"):
+            feed.batches(2)
+
+
+def test_element_of_an_earlier_step_that_comes_late_is_left_aside(tmp_path: Path) -> None:
+    work, recorded = work_of(tmp_path, num_shards=3), threading.Event()
+    late = feed_by(work, elements_for(work, 0, recorded, turned=False))
+    steps = pack_all(work, Packer(work), work.items())
+    record = Record(work.folder)
+    first = ids(late.batches(0))
+    recorded.set()
+    found = [first, *(ids(late.batches(step)) for step in steps[1:])]
+    assert [sorted(rows) for rows in found] == [sorted(record.read(step)["input_ids"].to_pylist()) for step in steps]
+    assert late.batches(len(steps)) is None
+
+
+def test_batch_of_a_packer_that_was_left_over_does_not_count_behind_the_end(tmp_path: Path) -> None:
+    work = work_of(tmp_path, num_shards=3)
+    live = feed_by(work, never())
+    steps = pack_all(work, Packer(work), work.items())
+    record = Record(work.folder)
+    assert record.append(len(steps), record.read(0))
+    assert record.num_batches() == len(steps)
+    assert live.batches(len(steps)) is None
+    assert feed_by(work, None).batches(len(steps)) is None
 
 
 def test_stream_that_breaks_off_is_an_error_of_the_attempt(tmp_path: Path) -> None:
@@ -212,11 +253,11 @@ def test_stream_that_breaks_off_is_an_error_of_the_attempt(tmp_path: Path) -> No
         raise ConnectionError("the pipeline's process is gone")
         yield
 
-    feed = StreamFeed(Record(tmp_path), plan_of(), 0, breaks())
+    feed = StreamFeed(Record(tmp_path), "a session", plan_of(), 0, breaks())
     with pytest.raises(ConnectionError):
         feed.batches(0)
     with pytest.raises(RuntimeError, match="the record has no end"):
-        StreamFeed(Record(tmp_path), plan_of(), 0, iter([])).batches(0)
+        StreamFeed(Record(tmp_path), "a session", plan_of(), 0, iter([])).batches(0)
 
 
 def test_compact_record_holds_every_row_of_every_step_in_order(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from rcpt_ray.training.trackers import begin_runs, require_packages
 from rcpt_ray.training.watch_spec import WatchSpec
 
 KILLED_AT = 5
+WAIT_S = 0.1
 MEASURED = {"heldout_every_steps": 4}
 
 
@@ -99,6 +101,33 @@ def test_pauses_stand_apart_from_steps(killed_and_finished: TrainingJob) -> None
     rows = read_rows(killed_and_finished.folder / "steps.jsonl")
     # Measured before step 0, saved before 2, 6 and 8; step 4 is the first one after the kill.
     assert [row["step"] for row in rows if row["pause_seconds"] > 0] == [0, 2, 6, 8]
+
+
+class FeedThatIsWaitedFor(PackedFeed):
+    """The packed feed, as slow as one whose rows are still being made."""
+
+    def __init__(self, job: TrainingJob) -> None:
+        super().__init__(job.mixture_parts, job.plan, 0)
+        self.asked_s = list[float]()
+
+    def batches(self, step: int) -> list[Batch] | None:
+        self.asked_s.append(time.monotonic())
+        wait_until(lambda: time.monotonic() - self.asked_s[-1] > WAIT_S, 60)
+        return super().batches(step)
+
+
+def test_waiting_for_rows_is_no_training(
+    tiny_model_folder: Path, inputs: tuple[list[Path], list[Path]], tmp_path: Path
+) -> None:
+    job = job_of(tmp_path, tiny_model_folder, inputs)
+    feed = FeedThatIsWaitedFor(job)
+    be_one_rank()
+    train(job, 0, feed)
+    rows = read_rows(tmp_path / "steps.jsonl")
+    assert all(row["wait_seconds"] > WAIT_S for row in rows)
+    # From the end of the first step to that of the last: each second stands in one column.
+    told_s = sum(row["seconds"] + row["wait_seconds"] + row["pause_seconds"] for row in rows[1:])
+    assert told_s < feed.asked_s[-1] - feed.asked_s[0]
 
 
 def test_held_out_bits_are_measured_before_between_and_after(killed_and_finished: TrainingJob) -> None:
@@ -319,7 +348,8 @@ def test_wandb_keeps_one_run_offline(
 
 def test_the_bar_tells_loss_speed_held_out_bits_and_the_time_left(tmp_path: Path) -> None:
     progress = TrainingProgress(Bar(Console(), "training", None), num_steps=100)
-    row = {"step": 0, "loss": 2.5, "tokens_per_s": 1234.5, "mfu": 0.412, "seconds": 2.0, "pause_seconds": 0.0}
+    row = {"step": 0, "loss": 2.5, "tokens_per_s": 1234.5, "mfu": 0.412, "seconds": 2.0}
+    row |= {"wait_seconds": 0.0, "pause_seconds": 0.0}
     progress.show(row)
     assert progress.words(row) == "loss 2.500, 1,234 tokens/s, MFU 41%, 3 min 18 s left"
     for domain, bits in (("law", 0.9), ("stem", 1.1)):

@@ -47,9 +47,13 @@ class Reading:
     num_in_flight: int = 0
     """Shards, or pieces of them, that are being worked on."""
 
+    def is_of(self, session: str) -> bool:
+        """Whether the engine belongs to this command, or to an attempt of it (`<command>-<attempt>`)."""
+        return self.session == session or self.session.startswith(f"{session}-")
+
     def is_alive(self, session: str) -> bool:
         """Whether the engine belongs to this command and gave a sign of life a moment ago."""
-        return self.session == session and self.state == "running" and self.seen_s > time.time() - FRESH_S
+        return self.is_of(session) and self.state == "running" and self.seen_s > time.time() - FRESH_S
 
     def words(self) -> str:
         """One line about the engine."""

@@ -70,7 +70,7 @@ class Progress:
     def words(self, readings: list[Reading]) -> str:
         """One line: engines, speed now and over the run, rejected, hours, cost, time left."""
         now_s = max([self.seen_s, *(reading.seen_s for reading in readings)])
-        own = [reading for reading in readings if reading.session == self.session]
+        own = [reading for reading in readings if reading.is_of(self.session)]
         running = [reading for reading in own if reading.state == "running" and reading.seen_s > now_s - FRESH_S]
         if not running and not any(reading.num_rows for reading in own):
             return f"{len(own)} engines start" if own else "engines are asked for"

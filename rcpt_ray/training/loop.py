@@ -4,6 +4,7 @@ What a step is stands in step.py, what it reads in feed.py, what a kill leaves i
 watch.py.
 """
 
+import time
 from collections.abc import Callable
 from itertools import count
 
@@ -49,7 +50,9 @@ def train(
     engine.train()
     watch.measure_if_due(steps_done, is_end=False)
     for step in count(steps_done):
+        asked_s = time.monotonic()
         batches = feed.batches(step)
+        wait_s = time.monotonic() - asked_s
         if batches is None:
             break
         row = run_step(engine, optimizer, batches, job, step)
@@ -58,7 +61,7 @@ def train(
             watch.close()
             checkpoints.close()
             raise stop(job.folder, row, reason, feed.doc_ids(step) if rank == 0 else [], rank)
-        watch.step(row, batches)
+        watch.step(row, batches, wait_s)
         steps_done = step + 1
         watch.measure_if_due(steps_done, is_end=False)
         leaves = machine_leaves is not None and machine_leaves()

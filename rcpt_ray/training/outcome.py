@@ -115,10 +115,11 @@ def finish_steps(job: TrainingJob, num_steps: int) -> tuple[list[dict[str, Any]]
         "peak": peak,
         "memory_bytes": max(row["memory_bytes"] for row in rows),
         "overhead_share": sum(row["overhead_seconds"] for row in rows) / sum(row["seconds"] for row in rows),
+        "wait_seconds": sum(row["wait_seconds"] for row in rows),
         "pause_seconds": sum(row["pause_seconds"] for row in rows),
     }
 
 
 def throughput_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Targets a second of time in steps."""
+    """Targets a second of time in steps, without waiting for rows."""
     return {"tokens_per_s": sum(row["num_tokens"] for row in rows) / sum(row["seconds"] for row in rows)}

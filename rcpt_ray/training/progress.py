@@ -28,7 +28,7 @@ class TrainingProgress:
         if row["step"] == 0 and self._heldout and self._heldout[-1]["step"] > 0:
             self._heldout = []  # the next training
         self._num_left -= 1
-        self._seconds.append(row["seconds"] + row["pause_seconds"])
+        self._seconds.append(row["seconds"] + row["wait_seconds"] + row["pause_seconds"])
         self._bar.advance()
         self._said = self.words(row)
         self._bar.note(self._said)

@@ -3,8 +3,8 @@
     steps.jsonl    a row a step (records.STEP)         heldout.jsonl  a row a domain and measurement (HELDOUT_BITS)
 
 All ranks make a Watch and call it alike: memory and held-out documents are the ranks' together; rank 0 alone writes.
-A step is timed from the end of the one before, so what happens between steps is in its row: as overhead, or, inside
-`pause`, as the pause before it.
+A step is timed from the end of the one before, so what happens between steps is in its row: as overhead, as waiting for
+rows, or, inside `pause`, as the pause before it.
 """
 
 import contextlib
@@ -66,10 +66,10 @@ class Watch:
         """Held-out bits per byte after so many steps, the mean over the domains; None where they were not measured."""
         return mean_bits([row for row in self._heldout if row["step"] == steps_done])
 
-    def step(self, row: Row, batches: Sequence[Batch]) -> None:
-        """Record a finished step: what step.py said of it, and what this rank read."""
+    def step(self, row: Row, batches: Sequence[Batch], wait_s: float) -> None:
+        """Record a finished step: what step.py said of it, and what this rank read after waiting for it."""
         now_s = time.monotonic()
-        seconds = now_s - self._last_lap_s
+        seconds = now_s - self._last_lap_s - wait_s
         self._last_lap_s = now_s
         memory = self._most_memory()
         if self._files is not None:
@@ -81,6 +81,7 @@ class Watch:
                 "memory_bytes": memory,
                 "seconds": seconds,
                 "overhead_seconds": seconds - row["compute_seconds"],
+                "wait_seconds": wait_s,
                 "pause_seconds": self._pause_s,
             }
             del whole["compute_seconds"]

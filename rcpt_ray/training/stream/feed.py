@@ -1,14 +1,16 @@
 """The feed of one worker of a streaming training.
 
 Batches that were in the record when the attempt began are read from it; later ones come through Ray Data, each worker's
-rows by themselves. What comes wakes the worker up and saves it the reading; which rows it trains on is said by the
-record alone: an element that was dealt to another rank, or lost with a process, is made good from there.
+rows by themselves. What comes wakes the worker up and saves it the reading; which rows it trains on, where the end is
+and why there is no more is said by the record alone. So an element that was dealt to another rank, was lost with a
+process or is held back by the splitter is made good from there. Price: a worker that waits looks there once a second.
 
     B rows, T tokens
 """
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +23,7 @@ from rcpt_ray.training.plan import TrainingPlan, share_of_rank
 from rcpt_ray.training.stream.record import Record
 
 _READ_AHEAD = 2
+_LOOK_EVERY_S, _ON_ITS_WAY_S = 1.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -28,22 +31,23 @@ class Element:
     """What the pipeline hands to one rank: its rows of a batch, or the news that there are no more."""
 
     step: int
-    """The batch; at the end, the number of batches."""
+    """The batch; at the end, or where the stream cannot go on, the number of batches."""
     rank: int
     num_rows: int = 0
     """Rows of the whole batch."""
     rows: bytes = b""
     """This rank's own as an Arrow stream, in the order of its micro-batches; empty where it has none."""
     is_end: bool = False
-    failure: str = ""
-    """At the end: why it came too soon."""
 
 
 class StreamFeed:
     """Micro-batches of one rank."""
 
-    def __init__(self, record: Record, plan: TrainingPlan, rank: int, elements: Iterator[Element] | None) -> None:
-        self._record, self._plan, self._rank = record, plan, rank
+    def __init__(
+        self, record: Record, session: str, plan: TrainingPlan, rank: int, elements: Iterator[Element] | None
+    ) -> None:
+        """`session` is the command, whose failure is told."""
+        self._record, self._session, self._plan, self._rank = record, session, plan, rank
         self._num_replayed = record.num_batches()
         self._elements = None if elements is None else _ReadAhead(elements)
         self._next: Element | None = None
@@ -56,16 +60,23 @@ class StreamFeed:
 
         Raises:
             UserError: nothing more will come, though it is not the end.
+            RuntimeError: the pipeline ended without a word, which another attempt mends.
         """
         if step < self._num_replayed:
-            return self._recorded(step)
-        element = self._element(step)
-        if element.is_end and step >= element.step:
-            if element.failure:
-                raise UserError(element.failure)
-            return None
-        is_own = (element.step, element.rank, element.is_end) == (step, self._rank, False)
-        return self._dealt(element) if is_own and element.rows else self._recorded(step)
+            return None if self._is_over(step) else self._recorded(step)
+        while True:
+            has_ended, is_there = self._elements is None, self._record.has(step)
+            element = self._element(step, _ON_ITS_WAY_S if is_there else _LOOK_EVERY_S)
+            if self._is_over(step):
+                return None
+            if element is not None and (element.step, element.rank, element.is_end) == (step, self._rank, False):
+                return self._dealt(element) if element.rows else self._recorded(step)
+            if is_there or self._record.has(step):
+                return self._recorded(step)
+            if has_ended:
+                raise RuntimeError(f"the stream ended before batch {step}, and the record has no end")
+            if element is not None:
+                time.sleep(_ON_ITS_WAY_S)  # it may be ahead of the disk
 
     def ends_with(self, step: int) -> bool:
         """Never known for sure, and all ranks must agree."""
@@ -79,15 +90,23 @@ class StreamFeed:
     def close(self) -> None:
         """The pipeline may end."""
 
-    def _element(self, step: int) -> Element:
-        """The first element that is not of an earlier step, or the end."""
-        while self._next is None or (self._next.step < step and not self._next.is_end):
-            self._next = None if self._elements is None else self._elements.get()
+    def _is_over(self, step: int) -> bool:
+        """Whether the record has its end before this step; raises why it cannot go on."""
+        end = self._record.read_end()
+        failure = self._record.read_failure(self._session)
+        if failure is not None and step >= failure.num_batches:
+            raise UserError(failure.sentence)
+        return end is not None and step >= int(end["num_batches"])
+
+    def _element(self, step: int, timeout_s: float) -> Element | None:
+        """The first element that is not of an earlier step; None where none has come in time, or none will."""
+        while self._elements is not None and (self._next is None or self._next.step < step):
+            try:
+                self._next = self._elements.get(timeout_s)
+            except queue.Empty:
+                return None
             if self._next is None:
-                end = self._record.read_end()
-                if end is None:
-                    raise RuntimeError(f"the stream ended before batch {step}, and the record has no end")
-                self._next = Element(int(end["num_batches"]), self._rank, is_end=True)
+                self._elements = None
         return self._next
 
     def _recorded(self, step: int) -> list[Batch]:
@@ -128,9 +147,9 @@ class _ReadAhead:
         self._queue = queue.Queue[Callable[[], Element | None]](_READ_AHEAD)
         threading.Thread(target=self._run, args=(elements,), daemon=True).start()
 
-    def get(self) -> Element | None:
-        """The next element, None after the last; raises what the pipeline raised."""
-        return self._queue.get()()
+    def get(self, timeout_s: float) -> Element | None:
+        """The next element, None after the last; raises what the pipeline raised, and queue.Empty."""
+        return self._queue.get(timeout=timeout_s)()
 
     def _run(self, elements: Iterator[Element]) -> None:
         try:

@@ -6,9 +6,10 @@
 
 Ray Train executes the data set again for each start of its workers, so it is made anew from what is on disk then:
 parts with a receipt are not generated again, items that arrived are not tokenized again, recorded batches are not
-packed again. Engines alone reserve CPUs and GPUs, beside the workers' own. Rows are handed on one by one
-(`target_max_block_size=1`), or a batch would wait for the next ones; the splitter then deals the elements of a batch in
-turn, and what it deals otherwise is made good by the feed.
+packed again, and requests that were in flight when an attempt ended are no suspects of the next one. Engines alone
+reserve CPUs and GPUs, beside the workers' own. Rows are handed on one by one (`target_max_block_size=1`), or a batch
+would wait for the next ones; the splitter then deals the elements of a batch in turn, and what it deals otherwise is
+made good by the feed.
 """
 
 import json
@@ -29,7 +30,7 @@ from rcpt_ray.thoughts.parts import Receipt
 from rcpt_ray.training.stream.arrivals import Arrivals
 from rcpt_ray.training.stream.feed import Element, StreamFeed, deal
 from rcpt_ray.training.stream.packer import Packer
-from rcpt_ray.training.stream.record import Record
+from rcpt_ray.training.stream.record import Failure, Record
 from rcpt_ray.training.stream.work import Item, StreamWork
 
 _DATA_SET = "stream"
@@ -41,7 +42,6 @@ _ELEMENT = pa.schema(
         ("num_rows", pa.int64()),
         ("rows", pa.binary()),
         ("is_end", pa.bool_()),
-        ("failure", pa.string()),
     ]
 )
 
@@ -69,7 +69,7 @@ class Pipeline:
                     ray.data.from_items(shards, override_num_blocks=len(shards)),
                     len(shards),
                     EngineActor,
-                    {"folder": str(work.thoughts_folder), "generation": work.generation, "session": work.session},
+                    {"folder": str(work.thoughts_folder), "generation": work.generation, "session": work.new_attempt()},
                     work.generation.spec.pool,
                 )
             )
@@ -93,7 +93,8 @@ def feed_of(work: StreamWork, rank: int) -> StreamFeed:
         shard = ray.train.get_dataset_shard(_DATA_SET)
     except KeyError:
         shard = None
-    return StreamFeed(Record(work.folder), work.plan, rank, None if shard is None else _elements(shard))
+    elements = None if shard is None else _elements(shard)
+    return StreamFeed(Record(work.folder), work.session, work.plan, rank, elements)
 
 
 def _elements(shard: Any) -> Iterator[Element]:
@@ -150,7 +151,7 @@ class _PackerActor:
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
         for kind, shard, failure in zip(batch["kind"], batch["shard"], batch["failure"], strict=True):
-            if failure or self._has_ended:
+            if failure or self._has_ended or self._record.read_failure(self._work.session) is not None:
                 yield from self._end(failure)
                 continue
             self._packer.arrive(Item(kind, shard))
@@ -160,13 +161,17 @@ class _PackerActor:
             yield from self._end(self._packer.failure())
 
     def _end(self, failure: str) -> Iterator[pa.Table]:
-        """The end for every rank, once, where there is one."""
-        end = self._record.read_end()
-        if self._has_ended or (end is None and not failure):
+        """The end for every rank, once, where there is one; a failure is in the record before any rank wakes up."""
+        record, session = self._record, self._work.session
+        if failure and record.read_failure(session) is None:
+            record.fail(session, Failure(record.num_batches(), failure))
+        told, end = record.read_failure(session), record.read_end()
+        if self._has_ended or (end is None and told is None):
             return
         self._has_ended = True
+        num_batches = told.num_batches if told is not None else int(end["num_batches"]) if end is not None else 0
         for rank in range(self._work.plan.num_workers):
-            yield _table(Element(self._record.num_batches(), rank, is_end=True, failure=failure))
+            yield _table(Element(num_batches, rank, is_end=True))
 
 
 def _table(element: Element) -> pa.Table:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rcpt_ray.artifacts import Counts, Outcome, hold, write_atomic, write_table
+from rcpt_ray.errors import UserError
 from rcpt_ray.mixture.candidates import Component
 from rcpt_ray.mixture.spec import MixtureSpec
 from rcpt_ray.records import SEGMENT_KINDS, TIMELINE
@@ -29,6 +30,7 @@ from rcpt_ray.training.progress import TrainingProgress
 from rcpt_ray.training.row_file import read_rows
 from rcpt_ray.training.spec import TrainingSpec
 from rcpt_ray.training.stream.record import Record, compact
+from rcpt_ray.training.stream.refusal import refusal_at_end
 from rcpt_ray.training.stream.timeline import Timeline, read_timeline
 from rcpt_ray.training.stream.work import StreamWork
 from rcpt_ray.training.watch import STEPS
@@ -59,8 +61,13 @@ def make_streaming(job: TrainingJob, work: StreamWork, bar: Bar) -> Outcome:
     """Train while thoughts are being written, to the end of both.
 
     Raises:
-        UserError: the engine cannot start, rejects too much, or no document could be drawn.
+        UserError: the engine cannot start, rejects too much, or no document could be drawn; again by each command
+            that finds a stream that ended so.
     """
+    end = Record(work.folder).read_end()
+    reason = "" if end is None else refusal_at_end(work, end)
+    if reason:
+        raise UserError(reason)
     with hold(work.thoughts_folder):
         if not (job.folder / "model").exists():
             _train(job, work, bar)
@@ -71,6 +78,7 @@ def _train(job: TrainingJob, work: StreamWork, bar: Bar) -> None:
     from rcpt_ray.training.on_ray import train_on_ray
 
     begin(job)
+    Record(work.folder).forget_failures()
     progress = TrainingProgress(bar, job.plan.num_steps)
     with Timeline(work, read_rows(job.folder / STEPS), bar) as timeline:
 
@@ -92,8 +100,10 @@ def _outcome(job: TrainingJob, work: StreamWork) -> Outcome:
     timeline = read_timeline(work.folder)
     write_table(job.folder / "timeline.parquet", pa.Table.from_pylist(timeline, schema=TIMELINE))
     found = _Recorded(sorted(folder.glob("part-*.parquet")))
-    for leftover in (work.tokens_folder, *work.folder.glob("batch-*.parquet")):
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    # Once more where a command was killed between here and the manifest.
+    shutil.rmtree(work.tokens_folder, ignore_errors=True)
+    for batch in work.folder.glob("batch-*.parquet"):
+        batch.unlink(missing_ok=True)
     achieved = sum(found.tokens.values())
     target = work.mixture.shares or {name: tokens / achieved for name, tokens in found.tokens.items()}
     return Outcome(

@@ -23,10 +23,9 @@ import pyarrow as pa
 from rcpt_ray.mixture.pack import Documents, assign_rows, rows_of
 from rcpt_ray.training.stream.arrivals import Arrived, documents_of, read_arrived
 from rcpt_ray.training.stream.record import PIECE, RECORDED_ROW, Record
+from rcpt_ray.training.stream.refusal import refusal
 from rcpt_ray.training.stream.running_blend import Arrival, RunningBlend
 from rcpt_ray.training.stream.work import Item, StreamWork
-
-_ENOUGH_THOUGHTS = 200
 
 
 @dataclass(frozen=True)
@@ -45,40 +44,31 @@ class Packer:
     def __init__(self, work: StreamWork) -> None:
         self._work, self._record = work, Record(work.folder)
         self._arrived = dict[Item, Arrived]()
-        self._expected = set(work.items())
+        expected = work.items()
+        self._num_expected, self._num_open = len(expected), Counter(item.kind for item in expected)
+        self._num_thoughts = self._num_refused = 0
         self._num_batches, self._waiting = 0, list[_Piece]()
         self._begin()
-        for item in sorted(self._expected, key=lambda item: item.id):
+        for item in sorted(expected, key=lambda item: item.id):
             self.arrive(item)
 
     @property
     def has_all(self) -> bool:
         """Whether everything has arrived."""
-        return len(self._arrived) == len(self._expected)
+        return len(self._arrived) == self._num_expected
 
     def failure(self) -> str:
         """Why the training cannot go on, for the user; empty where it can."""
-        refused = sum(own.num_refused for own in self._arrived.values())
-        total = sum(own.num_thoughts for own in self._arrived.values())
-        limit = self._work.generation.spec.max_rejected_share
-        if (total >= _ENOUGH_THOUGHTS or self.has_all) and refused > limit * total:
-            return (
-                f"thoughts.max_rejected_share={limit:g}: the engine rejected {refused} of {total} thoughts; mend the "
-                f"corpus or raise the share (the parts stay in {self._work.thoughts_folder})"
-            )
-        end = self._record.read_end()
-        if end is not None and not end["num_batches"]:
-            return (
-                f"training.feed=stream: no document could be drawn (arrived: {end['num_candidates'] or 'none'}, left "
-                f"out: {end['rejected'] or 'none'}); look at mixture.weights, mixture.num_tokens and thoughts.select"
-            )
-        return ""
+        return refusal(self._work, self._num_refused, self._num_thoughts, self.has_all, self._record.read_end())
 
     def arrive(self, item: Item) -> None:
         """Take an item that is on disk; one that has been taken, or is not there yet, changes nothing."""
         arrived = None if item in self._arrived else read_arrived(self._work, item)
         if arrived is not None:
             self._arrived[item] = arrived
+            self._num_open[item.kind] -= 1
+            self._num_thoughts += arrived.num_thoughts
+            self._num_refused += arrived.num_refused
             self._take(item)
 
     def batches(self) -> Iterator[int]:
@@ -138,7 +128,7 @@ class Packer:
 
     def _close(self) -> None:
         """Tell the blend which components may still get documents."""
-        to_come = {item.kind for item in self._expected - self._arrived.keys()}
+        to_come = +self._num_open
         self._blend.close([one.name for kind in to_come for one in self._work.components_of(kind)])
 
     def _fill(self) -> bool:
@@ -216,7 +206,8 @@ class Packer:
         return {
             "num_batches": self._num_batches,
             "has_all": self.has_all,
-            "num_thoughts": sum(own.num_thoughts for own in self._arrived.values()),
+            "num_thoughts": self._num_thoughts,
+            "num_refused": self._num_refused,
             "num_candidates": dict(candidates),
             "rejected": dict(rejected),
         }

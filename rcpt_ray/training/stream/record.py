@@ -2,6 +2,7 @@
 
     stream/batch-00000012.parquet   the rows of batch 12 (RECORDED_ROW), as many as a step takes, fewer in the last
     stream/end.json                 how many batches there are, and what became of the documents
+    stream/failure-<command>.json   after how many batches a command cannot go on, and why
 
 A batch is written beside its place and linked to its name, which fails where the name exists: of two packers, one of
 them left over from an earlier attempt, only one makes a batch, and both see the same one. So what a step trains on is
@@ -13,6 +14,7 @@ import json
 import os
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +39,16 @@ which is the whole document unless that is longer than a row; `repeat` counts it
 _COMPACT_ROWS = 4096
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a command cannot go on."""
+
+    num_batches: int
+    """Batches that there were."""
+    sentence: str
+    """For the user."""
+
+
 class Record:
     """The batches in a folder."""
 
@@ -44,11 +56,19 @@ class Record:
         self._folder = folder
 
     def num_batches(self, known: int = 0) -> int:
-        """Batches from the first one on without a gap; the first `known` are there."""
+        """Batches from the first one on without a gap, up to the end; the first `known` are there.
+
+        A packer that was left over may make one more while another says that there are no more; it does not count.
+        """
         number = known
         while self._file(number).exists():
             number += 1
-        return number
+        end = self.read_end()
+        return number if end is None else min(number, int(end["num_batches"]))
+
+    def has(self, step: int) -> bool:
+        """Whether a batch is there."""
+        return self._file(step).exists()
 
     def append(self, step: int, rows: pa.Table) -> bool:
         """Make a batch; False where it was there already, with rows of its own."""
@@ -69,6 +89,25 @@ class Record:
         except FileNotFoundError:
             return None
         return values
+
+    def fail(self, session: str, failure: Failure) -> None:
+        """Say that a command cannot go on; the first one who says so is right."""
+        _create(self._failure_file(session), json.dumps(asdict(failure)).encode())
+
+    def read_failure(self, session: str) -> Failure | None:
+        """Why a command cannot go on, None where it can."""
+        try:
+            return Failure(**json.loads(self._failure_file(session).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+
+    def forget_failures(self) -> None:
+        """What earlier commands left of theirs says nothing of this one."""
+        for file in self._folder.glob("failure-*.json"):
+            file.unlink(missing_ok=True)
+
+    def _failure_file(self, session: str) -> Path:
+        return self._folder / f"failure-{session}.json"
 
     def _file(self, step: int) -> Path:
         return self._folder / f"batch-{step:08d}.parquet"

@@ -5,6 +5,7 @@ shard is; what needs one, when the engines have finished the shard's part. So th
 thoughts, each with the components that it brings.
 """
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,13 @@ class StreamWork:
     def shard_file(self, shard: str) -> Path:
         """The documents of a shard."""
         return self.shards.get(shard) or self.replay_shards[shard]
+
+    def new_attempt(self) -> str:
+        """A name for an attempt of this command, for the engines that it starts.
+
+        The engines of an attempt end with it, which is the fault of none of their requests.
+        """
+        return f"{self.session}-{uuid.uuid4().hex[:8]}"
 
     @property
     def tokens_folder(self) -> Path:
