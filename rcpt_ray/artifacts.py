@@ -180,6 +180,16 @@ def write_atomic(path: Path, content: str | bytes, durable: bool = False) -> Non
     os.replace(temporary, path)
 
 
+def make_durable(*paths: Path) -> None:
+    """Wait until files that were written, or folders in which names were made, would outlive a loss of power."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def table_bytes(table: pa.Table) -> bytes:
     """A table as a Parquet file's content."""
     sink = pa.BufferOutputStream()

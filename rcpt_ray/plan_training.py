@@ -64,6 +64,7 @@ def print_trainings(
         arm = recipe.arm_settings(training.arm)
         row_tokens = arm.mixture.row_tokens
         num_rows = training.num_rows or math.ceil(training.num_tokens * (1 + _PADDING) / row_tokens)
+        num_rows = _num_set_steps(arm.training) * arm.training.global_batch_rows or num_rows
         plan = make_plan(arm.training, num_rows, row_tokens, recipe.seed)
         precision = planned_precision(arm.training)
         deepspeed = deepspeed_config(arm.training, plan, precision)
@@ -116,12 +117,17 @@ def _lines(
         "global batch": f"{plan.global_batch_rows:,} rows, {plan.global_batch_rows * plan.row_tokens:,} tokens",
         "  workers x micro-batch x accumulations": f"{plan.num_workers} x {plan.micro_batch_rows} x "
         f"{plan.num_accumulations}",
-        "steps": ", ".join([f"{about}{plan.num_steps:,}", *phases]),
+        "steps": ", ".join([f"{'' if _num_set_steps(spec) else about}{plan.num_steps:,}", *phases]),
         "learning rate": f"{spec.schedule}, {spec.learning_rate:g} to {last:.2g}",
         "precision": ", ".join(how),
         "trained": adapter + of,
         "time": f"{time} ({training.source})" if training.source else time,
     } | (_memory_lines(need) if need else {})
+
+
+def _num_set_steps(spec: TrainingSpec) -> int:
+    """Steps that a streaming training's schedule is set to, 0 where they are reckoned."""
+    return (spec.stream.num_steps or 0) if spec.feed == "stream" else 0
 
 
 def _memory_lines(need: MemoryNeed) -> dict[str, str]:

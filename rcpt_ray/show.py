@@ -30,7 +30,7 @@ def print_run(path: str) -> None:
             if manifest is None:
                 num_parts = len(list(folder.glob("part-*.parquet")))
                 table.add_row(stage, folder.name, "in the making", "", "", "", f"{num_parts} parts", "", "", "")
-                under_way += _words(folder)
+                under_way += _words(folder) + _stream_words(folder / "stream")
                 continue
             counts = manifest.counts
             table.add_row(
@@ -64,3 +64,18 @@ def _words(folder: Path) -> list[str]:
     if age_s >= _STALE_S:
         return [f"{line} (nobody works on it since {duration(age_s)})"]
     return [line, *(f"  {reading.words()}" for reading in readings if reading.is_alive(progress.session))]
+
+
+def _stream_words(folder: Path) -> list[str]:
+    """How far a streaming training in the making is, where it has begun."""
+    if not folder.exists():
+        return []
+    from rcpt_ray.training.stream.timeline import pools_words, read_timeline
+
+    timeline = read_timeline(folder)
+    if not timeline:
+        return []
+    last = timeline[-1]
+    age_s = time.time() - last["time_s"]
+    line = f"training {folder.parent.name}: {last['num_steps']:,} steps, {pools_words(last)}"
+    return [line if age_s < _STALE_S else f"{line} (nobody works on it since {duration(age_s)})"]

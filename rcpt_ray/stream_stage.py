@@ -1,7 +1,8 @@
 """The training stage of an arm with `training.feed: stream`: thoughts are written, blended and trained on in one job.
 
-It takes the places of generate, select and mixture before it, so its fingerprint covers their settings and inputs; the
-thoughts land in the folder of the ordinary generate stage, which then finds them all and only writes its manifest.
+It takes the places of generate, select and mixture before it, so its fingerprint covers their settings, inputs and
+versions; the thoughts land in the folder of the ordinary generate stage, which then finds them all and only writes its
+manifest.
 """
 
 import functools
@@ -12,6 +13,7 @@ from rcpt_ray import cluster
 from rcpt_ray.artifacts import Outcome
 from rcpt_ray.corpus.spec import HELDOUT_PARTS, REPLAY_PARTS, TRAIN_PARTS
 from rcpt_ray.decontamination import evaluation_digests, evaluation_index
+from rcpt_ray.mixture import spec as mixture_spec
 from rcpt_ray.models import ResolvedModel
 from rcpt_ray.recipe import ArmSettings, Recipe
 from rcpt_ray.stage import Built, Stage
@@ -19,6 +21,8 @@ from rcpt_ray.terminal import Bar
 from rcpt_ray.thought_stages import generate_stage
 from rcpt_ray.thoughts.generate import make_generation
 from rcpt_ray.thoughts.prompt import load_prompt
+from rcpt_ray.thoughts.select_spec import SELECT_VERSION
+from rcpt_ray.thoughts.spec import GENERATE_VERSION
 from rcpt_ray.training import spec as training_spec
 
 
@@ -100,6 +104,7 @@ def streaming_stage(
         "select": arm.thoughts.select.defining(),
         "mixture": arm.mixture.defining(),
         "seed": recipe.seed,
+        "versions": {"thoughts": GENERATE_VERSION, "select": SELECT_VERSION, "mixture": mixture_spec.STAGE_VERSION},
     }
     if recipe.corpus.decontaminate is not None:
         settings |= {"decontaminate": recipe.corpus.decontaminate.defining()}

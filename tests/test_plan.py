@@ -99,6 +99,17 @@ def mixed(place: Path) -> Manifest:
     return Manifest.model_validate_json(file.read_text())
 
 
+def test_steps_that_a_streaming_training_is_set_to_are_planned(place: Path, capsys: Any) -> None:
+    stream = ["arms={reasoning: {}}", "report.baseline=reasoning", "training.feed=stream", "training.num_epochs=1"]
+    set_to = planned(place, capsys, *stream, "training.stream.num_steps=40")
+    assert cells(set_to, "steps") == ["40, 10 of warmup, 8 of decay"]
+    assert cells(set_to, "rows") == ["about 320 of 512 tokens"]
+    (reckoned,) = cells(planned(place, capsys, *stream), "steps")
+    assert reckoned.startswith("about ") and not reckoned.startswith("about 40,")
+    packed = [*stream, "training.feed=packed", "training.stream.num_steps=40"]
+    assert cells(planned(place, capsys, *packed), "steps") == [reckoned]
+
+
 def test_finished_mixture_gives_the_exact_rows_and_steps(place: Path, mixed: Manifest, capsys: Any) -> None:
     printed = planned(place, capsys, f"run={place / 'mixed'}", "training.num_epochs=3")
     num_rows = mixed.details["num_rows"]

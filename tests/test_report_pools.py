@@ -9,7 +9,7 @@ from report_fixtures import make_arm, make_inputs
 
 from rcpt_ray.records import TIMELINE
 from rcpt_ray.report.page import gather, render_page
-from rcpt_ray.report.pool_plots import pool_use
+from rcpt_ray.report.pool_plots import plot_pools, pool_use
 from rcpt_ray.report.statistics import measure_arms
 
 
@@ -31,6 +31,19 @@ def test_time_between_a_kill_and_the_rerun_is_cut_out() -> None:
     minutes, engines, workers = pool_use(timeline)
     assert minutes == pytest.approx([0.0, 1.0, 2.0])
     assert (engines, workers) == ([1.0, 0.0, 0.0], [0.5, 0.5, 0.5])
+
+
+@pytest.mark.parametrize("sessions", [[], ["first"], ["first", "second"]])
+def test_commands_that_were_seen_once_show_nothing(sessions: list[str]) -> None:
+    timeline = pa.Table.from_pylist(
+        [row(float(second), 1, 0.0, session) for second, session in enumerate(sessions)], schema=TIMELINE
+    )
+    assert plot_pools(replace(make_arm("reasoning"), timeline=timeline)) is None
+
+
+def test_two_looks_at_one_moment_are_shown() -> None:
+    minutes, engines, workers = pool_use([row(5.0, 1, 0.0), row(5.0, 2, 0.0)])
+    assert (len(minutes), engines, workers) == (2, [0.0, 0.0], [0.0, 0.0])
 
 
 def test_long_training_is_shown_in_few_stretches() -> None:

@@ -11,8 +11,10 @@ import pytest
 from mixture_fixtures import quiet_bar
 from stream_fixtures import pack_all, plan_of, work_of
 
+from rcpt_ray.artifacts import open_run
 from rcpt_ray.errors import UserError
 from rcpt_ray.records import STEP
+from rcpt_ray.show import print_run
 from rcpt_ray.thoughts.meter import Meter
 from rcpt_ray.thoughts.tries import Span, Tries
 from rcpt_ray.training.job import TrainingJob
@@ -87,6 +89,24 @@ def test_timeline_counts_steps_without_their_waiting(tmp_path: Path) -> None:
     timeline.step({"step": 1, "seconds": 1.5, "wait_seconds": 0.0})
     looked = timeline.look()
     assert (looked["num_steps"], looked["step_seconds"]) == (2, 3.5)
+
+
+def test_show_says_how_far_a_streaming_training_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    open_run(run, {"name": "demo"})
+    work = replace(work_of(tmp_path), folder=run / "training" / "a-fingerprint" / "stream")
+    work.folder.mkdir(parents=True)
+    print_run(str(run))
+    assert "training a-fingerprint" not in capsys.readouterr().out, "it has not begun"
+    looked = Timeline(work, [{"step": 0, "seconds": 2.0}], quiet_bar()).look()
+    said = f"training a-fingerprint: 1 steps, 0 of 0 engines write, {looked['num_thoughts']} thoughts, 0 batches"
+    with timeline_file(work.folder).open("a") as lines:
+        lines.write(json.dumps(looked) + "\n" + '{"time_s": 17')
+    print_run(str(run))
+    assert f"{said}\n" in capsys.readouterr().out
+    timeline_file(work.folder).write_text(json.dumps(looked | {"time_s": looked["time_s"] - 7200}) + "\n")
+    print_run(str(run))
+    assert f"{said} (nobody works on it since 2 h" in capsys.readouterr().out
 
 
 def test_requests_in_flight_when_an_attempt_ended_are_no_suspects_of_the_next(tmp_path: Path) -> None:

@@ -38,6 +38,15 @@ def test_neither_side_of_a_match_may_stream(streams: str) -> None:
         load_recipe("jobs/recipes/tiny.yaml", [arms, "report.baseline=reasoning"])
 
 
+@pytest.mark.parametrize(("feed", "is_another"), [("packed", False), ("stream", True)])
+def test_settings_of_the_stream_define_a_streaming_training_alone(feed: str, is_another: bool) -> None:
+    one, other = (
+        load_recipe("jobs/recipes/tiny.yaml", [*STREAM, f"training.feed={feed}", *more]).training.defining()
+        for more in ([], ["training.stream.pool_rows=7"])
+    )
+    assert (one != other) == is_another
+
+
 def test_arm_that_is_not_trained_may_ask_for_anything() -> None:
     arms = "arms={base: {train: false, overrides: {training.num_epochs: 2}}, reasoning: {}}"
     load_recipe("jobs/recipes/tiny.yaml", ["training.feed=stream", arms, "report.baseline=base"])

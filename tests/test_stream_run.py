@@ -22,7 +22,8 @@ from rcpt_ray.artifacts import Manifest
 def streamed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A run that was killed while engines and workers were busy, then finished by the same command."""
     folder = tmp_path_factory.mktemp("streamed")
-    run, command = folder / "run", ["train", *streaming_of(folder)]
+    # No checkpoint is taken, so that the second command trains on every step of the first one again.
+    run, command = folder / "run", ["train", *streaming_of(folder, "training.checkpoint_every_steps=1000")]
     process = start_rcpt(*command)
     try:
         wait_until(lambda: steps_seen(run) >= 5 or process.poll() is not None, 300)

@@ -16,9 +16,9 @@ _STRETCHES: Final = 60
 
 def plot_pools(arm: ArmResult) -> Plot | None:
     """How busy engines and workers of a streaming training were; the time between a kill and the rerun is cut out."""
-    if arm.timeline is None or len(arm.timeline) < 2:
+    minutes, engines, workers = pool_use([] if arm.timeline is None else arm.timeline.to_pylist())
+    if not minutes:
         return None
-    minutes, engines, workers = pool_use(arm.timeline.to_pylist())
     title = f"Engines and workers over time, {arm.name}"
     figure, axes = new_axes(title, 3.0, "Time (minutes)", "Share of the pool at work")
     for index, use in enumerate((engines, workers)):
@@ -31,17 +31,22 @@ def plot_pools(arm: ArmResult) -> Plot | None:
 
 
 def pool_use(timeline: Sequence[dict[str, Any]]) -> tuple[list[float], list[float], list[float]]:
-    """Minutes since the start, and the shares of engines and of workers that were at work, in at most 60 stretches."""
+    """Minutes since the start, and the shares of engines and of workers that were at work, in at most 60 stretches.
+
+    Nothing where no command was seen twice.
+    """
     spans = [
         (after["time_s"] - before["time_s"], before, after)
         for before, after in pairwise(timeline)
         if before["session"] == after["session"]
     ]
+    if not spans:
+        return [], [], []
     size, elapsed_s = math.ceil(len(spans) / _STRETCHES), 0.0
     minutes, engines, workers = list[float](), list[float](), list[float]()
     for first in range(0, len(spans), size):
         stretch = spans[first : first + size]
-        seconds = sum(span for span, _, _ in stretch)
+        seconds = max(1e-3, sum(span for span, _, _ in stretch))
         busy_s = sum(span * after["engines_busy"] / max(1, after["engines_most"]) for span, _, after in stretch)
         step_s = sum(max(0.0, after["step_seconds"] - before["step_seconds"]) for _, before, after in stretch)
         minutes.append(elapsed_s / 60)

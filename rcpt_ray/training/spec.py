@@ -1,6 +1,6 @@
 """Settings of the training stage."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -106,6 +106,11 @@ class TrainingSpec(Settings):
     """When training stops by itself."""
     max_failures: Annotated[int, Field(ge=0), NOT_IN_FINGERPRINT] = 3
     """Failures of workers after which the stage gives up; each goes on from the last whole checkpoint."""
+
+    def defining(self) -> dict[str, Any]:
+        """The settings that define a result; those of the streaming feed where it is used."""
+        values = super().defining()
+        return values if self.feed == "stream" else {name: value for name, value in values.items() if name != "stream"}
 
     @model_validator(mode="after")
     def _makes_sense(self) -> "TrainingSpec":

@@ -3,6 +3,8 @@
     tokens/tokens-<item>.arrow    documents by component (mixture.candidates.TOKENS)
     tokens/arrived-<item>.json    written after it: what arrived, and why the others did not
 
+The second is never there without the first, not even after a loss of power.
+
 An item that has been done is not done again, whatever has become of its part since: so a training that is taken up
 again sees the same documents. Price: the tokens wait on disk, 5 bytes each, until the training has ended.
 """
@@ -16,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rcpt_ray.artifacts import write_atomic, write_table
+from rcpt_ray.artifacts import make_durable, write_atomic, write_table
 from rcpt_ray.mixture.candidates import Group, tokenize_group
 from rcpt_ray.records import THOUGHT
 from rcpt_ray.thoughts.select import Selection
@@ -72,7 +74,8 @@ class Arrivals:
             len(generated),
             sum(row["status"] != "ok" for row in generated),
         )
-        write_atomic(_file(work, item), json.dumps(asdict(arrived)))
+        make_durable(tokens_file(work, item), folder)
+        write_atomic(_file(work, item), json.dumps(asdict(arrived)), durable=True)
         return arrived
 
     def _selected(self, generated: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rcpt_ray.artifacts import table_bytes
+from rcpt_ray.artifacts import make_durable, table_bytes
 from rcpt_ray.records import PACKED_ROW
 
 PIECE: Final = pa.struct(
@@ -114,7 +114,10 @@ class Record:
 
 
 def compact(record: Record, num_batches: int, folder: Path) -> None:
-    """Write all batches into few files of `folder`, with a column `step`: the exact training, to be repeated."""
+    """Write all batches into few files of `folder`, with a column `step`: the exact training, to be repeated.
+
+    They are durable then, so the batches may be removed.
+    """
     temporary = folder.with_name(f".{folder.name}.tmp")
     temporary.mkdir(exist_ok=True)
     schema = RECORDED_ROW.insert(0, pa.field("step", pa.int32()))
@@ -127,7 +130,9 @@ def compact(record: Record, num_batches: int, folder: Path) -> None:
                 writer.write_table(rows.add_column(0, schema.field(0), pa.array([step] * len(rows), pa.int32())))
                 num_rows, step = num_rows + len(rows), step + 1
         number += 1
+    make_durable(*temporary.iterdir(), temporary)
     os.replace(temporary, folder)
+    make_durable(folder.parent)
 
 
 def _create(path: Path, content: bytes) -> bool:
@@ -144,4 +149,5 @@ def _create(path: Path, content: bytes) -> bool:
         return False
     finally:
         temporary.unlink()
+    make_durable(path.parent)
     return True

@@ -7,7 +7,8 @@ one, and documents are drawn as they come.
 
 With a budget of tokens, documents are drawn again, in the order of their first draw, once nothing new can come of their
 component, up to `max_repeats` passes; drawing ends with the document that comes nearest to the budget. Without one each
-document is drawn once at most. The draws depend on the order of arrival alone. Price: the names of the documents.
+document is drawn once at most. Nothing is left to chance: the draws follow from the order of arrival and, with weights,
+from what had arrived when each was asked for. Price: the names of the documents.
 """
 
 from collections import deque

@@ -7,7 +7,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -80,11 +80,16 @@ class Timeline:
         row = self.look()
         rows.write(json.dumps(row) + "\n")
         rows.flush()
-        pools = (
-            f"{row['engines_busy']} of {row['engines_up']} engines write, {row['num_thoughts']:,} thoughts, "
-            f"{row['num_batches']:,} batches"
-        )
+        pools = pools_words(row)
         self._bar.note(f"{pools}; {self._words}" if self._words else pools)
+
+
+def pools_words(row: Mapping[str, Any]) -> str:
+    """What a row says of engines and batches."""
+    return (
+        f"{row['engines_busy']} of {row['engines_up']} engines write, {row['num_thoughts']:,} thoughts, "
+        f"{row['num_batches']:,} batches"
+    )
 
 
 def timeline_file(folder: Path) -> Path:
@@ -93,9 +98,9 @@ def timeline_file(folder: Path) -> Path:
 
 
 def read_timeline(folder: Path) -> list[dict[str, Any]]:
-    """The rows of all commands; a line that a kill cut off is left out."""
-    rows = []
-    for line in timeline_file(folder).read_text(encoding="utf-8").splitlines():
+    """The rows of all commands; none before the first; a line that a kill cut off is left out."""
+    rows, file = [], timeline_file(folder)
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
