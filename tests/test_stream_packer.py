@@ -225,6 +225,23 @@ def test_failure_comes_after_the_batches_that_were_recorded(tmp_path: Path) -> N
             feed.batches(2)
 
 
+def test_packer_that_follows_one_that_could_not_go_on_makes_no_more_batches(tmp_path: Path) -> None:
+    """The news of the first one may be lost with it; the record has it before anybody is told."""
+    from rcpt_ray.training.stream.on_ray import _PackerActor
+
+    work = work_of(tmp_path)
+    bring(work, work.items())
+    text = {"kind": ["texts"], "shard": ["nobody's"], "failure": [""]}
+    told = [row for table in _PackerActor(work)(text | {"failure": ["no engine"]}) for row in table.to_pylist()]
+    assert [(row["step"], row["is_end"]) for row in told] == [(0, True)]
+    assert [row for table in _PackerActor(work)(text) for row in table.to_pylist()] == told
+    assert Record(work.folder).num_batches() == 0
+    with pytest.raises(UserError, match="no engine"):
+        feed_by(work, never()).batches(0)
+    another = replace(work, session="the next command")
+    assert [row for table in _PackerActor(another)(text) for row in table.to_pylist()][-1]["step"] > 0
+
+
 def test_element_of_an_earlier_step_that_comes_late_is_left_aside(tmp_path: Path) -> None:
     work, recorded = work_of(tmp_path, num_shards=3), threading.Event()
     late = feed_by(work, elements_for(work, 0, recorded, turned=False))
