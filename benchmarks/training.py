@@ -3,7 +3,8 @@
     python benchmarks/training.py                      all of it
     python benchmarks/training.py --parts bare --row-tokens 512 --repeats 1
 
-    bare         one worker of two threads beside a bare torch loop on the same rows
+    bare         one worker of two threads beside a bare torch loop on the same rows with the same attention
+    attention    the bare loop with transformers' masks over whole rows (the better of eager and sdpa)
     trainer      the same beside the Trainer with DeepSpeed: packed, and unpacked as it is by default; peak memory
     workers      two workers of one thread beside one of two
     checkpoint   the pause of a checkpoint, as a share of the time of 100 steps
@@ -32,8 +33,8 @@ from rcpt_ray.records import BOS_EOS, TEXT
 from rcpt_ray.tiny_model import training_texts
 
 BENCHMARKS = Path(__file__).parent
-PARTS = ("bare", "trainer", "workers", "checkpoint")
-STEPS = {512: 3, 2048: 1}
+PARTS = ("bare", "attention", "trainer", "workers", "checkpoint")
+STEPS = {512: 2, 2048: 1}
 """Timed steps of 8 rows each."""
 
 
@@ -71,6 +72,13 @@ def _compare(options: argparse.Namespace, folder: Path, model: str, row_tokens: 
     systems: dict[str, tuple[str, list[str], str]] = {"ours": ("ours", [*ours, f"--steps={timed}"], "")}
     if "bare" in options.parts:
         systems["bare torch loop"] = ("bare", [f"--steps={timed}"], ">= 0.97")
+    if "attention" in options.parts:
+        masks = "eager" if row_tokens <= 512 else "sdpa"
+        systems[f"bare torch loop, {masks} over whole rows"] = (
+            "bare",
+            [f"--attention={masks}", f"--steps={timed}"],
+            "",
+        )
     if "workers" in options.parts and row_tokens == min(options.row_tokens):
         two = ["--workers=2", f"--threads={options.threads // 2}", f"--steps={timed}"]
         systems["ours, two workers of one thread"] = ("ours", [*ours, *two], "printed")

@@ -2,7 +2,8 @@
 
     python benchmarks/training_systems.py SYSTEM FOLDER MODEL --row-tokens T --steps N --threads n ...
 
-bare      a plain torch loop: the model's own forward, cross_entropy of all logits, bf16 weights, fp32 master weights
+bare      a plain torch loop: the model's own forward, cross_entropy of all logits, bf16 weights, fp32 master weights;
+          rows, threads and attention as in ours (--attention eager or sdpa: transformers' masks over whole rows)
 ours      rcpt_ray.training.loop.train, as a Ray Train worker calls it, in one process a worker without Ray
 packed    Hugging Face Trainer with DeepSpeed, texts concatenated and cut into rows (as run_clm.py does)
 unpacked  Hugging Face Trainer with DeepSpeed, a document a row, padded to the longest of its batch
@@ -72,6 +73,9 @@ def _job(options: argparse.Namespace, folder: Path) -> Any:
         "attention": options.attention,
         "adapter": options.adapter and {"rank": options.adapter, "alpha": 2 * options.adapter},
         "checkpoint_every_steps": 10_000,
+        "learning_rate": 1e-5,
+        "schedule": "constant",
+        "warmup_share": 0.0,
     }
     spec = TrainingSpec(**(settings | options.settings))
     plan = make_plan(spec, num_rows, options.row_tokens, seed=17)

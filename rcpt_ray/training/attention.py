@@ -119,7 +119,9 @@ def _attend_causally(query_1AdD: Any, key_1KdD: Any, value_1KdD: Any, scaling: f
     scores_1Add = torch.matmul(query_1AdD, key_1AdD.transpose(2, 3)) * scaling
     future_dd = _future(query_1AdD.dtype, query_1AdD.device)[:num_tokens, :num_tokens]
     shares_1Add = softmax(scores_1Add + future_dd, dim=-1)
-    return torch.matmul(torch.nn.functional.dropout(shares_1Add, dropout), value_1AdD)
+    if dropout > 0:
+        shares_1Add = torch.nn.functional.dropout(shares_1Add, dropout)
+    return torch.matmul(shares_1Add, value_1AdD)
 
 
 @functools.cache
