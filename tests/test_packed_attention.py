@@ -90,7 +90,7 @@ def test_loss_of_packed_rows_is_that_of_their_documents_alone(
 
     documents = documents_of(LENGTHS)
     together, apart = model_of(tiny_model_folder, attention), model_of(tiny_model_folder, "sdpa")
-    monkeypatch.setattr("rcpt_ray.training.attention._MOST_EAGER_TOKENS", 20)  # longer documents take the other way
+    monkeypatch.setattr("rcpt_ray.training.attention.MOST_EAGER_TOKENS", 20)  # longer documents take the other way
     batch, _ = packed_batch(documents, tmp_path)
     losses_N = cross_entropy(
         packed_logits(together, batch).flatten(0, 1), torch.from_numpy(batch.target_ids_BT).flatten(), reduction="none"

@@ -38,7 +38,7 @@ def leave_trained(work: StreamWork, job: TrainingJob) -> None:
     row = dict.fromkeys(STEP.names, 1.0) | {"num_tokens": 100, "memory_bytes": 1}
     steps = [row | {"step": step} for step in range(Record(work.folder).num_batches())]
     (job.folder / "steps.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
-    (job.folder / "peak.json").write_text("{}")
+    (job.folder / "peak.json").write_text('{"precision": "fp32"}')
     looked = Timeline(work, steps, quiet_bar()).look()
     timeline_file(work.folder).write_text(json.dumps(looked) + "\n")
 
