@@ -9,6 +9,7 @@ import gc
 import os
 import pickle
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,7 +18,9 @@ import ray
 from rcpt_ray.errors import UserError
 from rcpt_ray.thoughts.spec import PoolSpec
 
-_EXECUTOR_ENDS_S = 30.0
+# Names that Ray Data 2.60 gives its threads: rows of a dataset pass through the first two.
+_RAY_DATA_THREADS = ("iter_threaded", "Prefetcher", "StreamingExecutor", "ray-data-metadata-prefetch")
+_RAY_DATA_ENDS_S = 30.0
 
 
 def run_on_pool(
@@ -106,12 +109,16 @@ def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
             yield row
     finally:
         del rows
-        _wait_for_executor()
+        _wait_for_ray_data()
 
 
-def _wait_for_executor() -> None:
+def _wait_for_ray_data() -> None:
     """Wait until Ray Data's threads have ended: one that still runs when Ray is shut down ends the whole process."""
     gc.collect()
-    for thread in threading.enumerate():
-        if thread.name.startswith("StreamingExecutor"):
-            thread.join(_EXECUTOR_ENDS_S)
+    deadline = time.monotonic() + _RAY_DATA_ENDS_S
+    while time.monotonic() < deadline:
+        threads = [thread for thread in threading.enumerate() if thread.name.startswith(_RAY_DATA_THREADS)]
+        if not threads:
+            return
+        # The thread that reads rows owns the executor, so others may outlive it.
+        threads[0].join(deadline - time.monotonic())
