@@ -140,6 +140,7 @@ SCORE: Final = pa.schema(
     [
         ("task", pa.string()),
         ("item_id", pa.string()),
+        ("category", pa.string()),
         ("domain", pa.string()),
         ("subject", pa.string()),
         ("difficulty", pa.string()),
@@ -148,7 +149,66 @@ SCORE: Final = pa.schema(
         ("weight", pa.float64()),
     ]
 )
-"""The score of one item: acc is 0 or 1 with weight 1; bits_per_byte weighs by the bytes of its document."""
+"""The score of one item in one metric; no item twice in a metric of a task.
+
+    acc            1 right, 0 wrong; of a task with several samples an item the share of them that are right; weight 1
+    pass@k         the chance that one of k samples is right (k = 1, 2, 4, ... and the number of samples); weight 1
+    maj@k          1 where the answer that most of the k samples gave is right, all samples; weight 1
+    extracted      the share of an item's samples in which an answer was found; weight 1
+    bits_per_byte  of a held-out document; weighs by its bytes
+    thought_nats   mean nats a token of a held-out document's thought, exp of it is the perplexity; weighs by its tokens
+    gain           bits saved on a held-out document's text when its thought is read first, a byte; weighs by its bytes
+
+A stock task's own metrics keep lm-eval's names, with weight 1. Fields that an item does not have are empty.
+"""
+
+ANSWER: Final = pa.schema(
+    [
+        ("task", pa.string()),
+        ("item_id", pa.string()),
+        ("sample_index", pa.int32()),
+        ("category", pa.string()),
+        ("domain", pa.string()),
+        ("subject", pa.string()),
+        ("difficulty", pa.string()),
+        ("thought", pa.string()),
+        ("output", pa.string()),
+        ("answer", pa.string()),
+        ("right", pa.bool_()),
+        ("hit_limit", pa.bool_()),
+        ("num_prompt_tokens", pa.int32()),
+        ("num_thought_tokens", pa.int32()),
+        ("num_thought_sentences", pa.int32()),
+    ]
+)
+"""One generated sample (answers.parquet): what the model thought, what it wrote after, the answer found in that (null
+where none was), and whether the thought ran into its limit."""
+
+CHOICE: Final = pa.schema(
+    [
+        ("task", pa.string()),
+        ("item_id", pa.string()),
+        ("log_likelihoods", pa.list_(pa.float64())),
+        ("choice", pa.int8()),
+        ("answer", pa.int8()),
+    ]
+)
+"""What likelihood said of one question (choices.parquet): nats of each letter, the one chosen, the right one."""
+
+EVALUATED: Final = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("task", pa.string()),
+        ("metric", pa.string()),
+        ("group", pa.string()),
+        ("value", pa.float64()),
+        ("standard_error", pa.float64()),
+        ("num_items", pa.int32()),
+        ("seconds", pa.float64()),
+    ]
+)
+"""What a checkpoint scored, beside the training: the mean of a task's metric over `group` (all, or a domain) after so
+many steps; the standard error is null with fewer than two items."""
 
 PADDING, TEXT, THOUGHT_KIND, DELIMITER, BOS_EOS = range(5)
 """Segment kinds of a packed token."""

@@ -13,10 +13,25 @@ class ArmResult:
     """One arm's finished stages; the stages that an arm does not have are None."""
 
     name: str
+    """Of the variant: the arm's name, with training domain and seed where the comparison has several."""
     description: str
-    evaluation: Manifest
+    evaluation: Manifest | None
+    """None where the arm failed, or is not measured yet."""
     scores: pa.Table
-    """Rows of records.SCORE: one a question (metric acc) and held-out document (metric bits_per_byte)."""
+    """Rows of records.SCORE; none without an evaluation."""
+    arm: str = ""
+    """The arm's name in the recipe; variants of one arm differ in training domain or seed."""
+    training_domain: str = ""
+    """The name in comparison.domains of what the variant was trained on; empty without domains, and for an arm that is
+    not trained."""
+    seed: int = 0
+    """The seed of its mixture and training."""
+    answers: pa.Table | None = None
+    """Rows of records.ANSWER, where tasks were generated."""
+    evaluated: pa.Table | None = None
+    """Rows of records.EVALUATED, where checkpoints were evaluated beside the training."""
+    failure: str = ""
+    """Why a stage of this variant failed, in a sentence; empty where none did."""
     mixture: Manifest | None = None
     """Of a streaming training its own, which tells of the mixture too."""
     training: Manifest | None = None
