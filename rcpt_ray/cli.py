@@ -63,7 +63,8 @@ def _dispatch(options: argparse.Namespace) -> None:
             from rcpt_ray.recipe import load_recipe
 
             recipe = load_recipe(options.recipe, options.overrides)
-            run_command(recipe, _STAGE_VERBS[verb][0], getattr(options, "retry_rejected", False))
+            retry_rejected, as_is = getattr(options, "retry_rejected", False), getattr(options, "as_is", False)
+            run_command(recipe, _STAGE_VERBS[verb][0], retry_rejected, as_is)
 
 
 def _models(options: argparse.Namespace) -> None:
@@ -87,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
         _add_recipe(stage)
         if verb == "synthesize":
             stage.add_argument("--retry-rejected", action="store_true", help="try thoughts that were rejected again")
+        if verb == "report":
+            stage.add_argument("--as-is", action="store_true", help="write it from what is finished, and make no more")
     plan = verbs.add_parser("plan", help="what would run, what is finished, tokens, time and cost expected")
     _add_recipe(plan)
     plan.add_argument("--sample", type=_positive, metavar="N", help="measure by writing N thoughts first")

@@ -1,35 +1,36 @@
 """One command that makes stages: run folder, terminal, log, cluster, and the words at the end."""
 
-import re
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import open_run
-from rcpt_ray.errors import UserError, WorkStopped
+from rcpt_ray.errors import UserError, reason_of, user_error_behind
+from rcpt_ray.finishing import finish, finish_all
 from rcpt_ray.models import ResolvedModel, resolve_model
-from rcpt_ray.pipeline import Pipeline, Resolve, build_pipeline
+from rcpt_ray.pipeline import Pipeline, build_pipeline
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.settings import ModelSpec
-from rcpt_ray.stage import Builder, finish_all
+from rcpt_ray.stage import Builder, Built, Stage, StageError, look_up
 from rcpt_ray.terminal import Terminal, quiet_terminal
-
-_NAMED_ERROR = re.compile(r"(\w+\.)*\w*(Error|Exception|Timeout)(:|$)")
+from rcpt_ray.written import Resolve
 
 
 class StageFailed(SystemExit):
     """A stage failed for a reason that is not the user's mistake; exit code 1, details in the log."""
 
 
-def run_command(recipe: Recipe, until: str, retry_rejected: bool = False) -> Pipeline:
+def run_command(recipe: Recipe, until: str, retry_rejected: bool = False, as_is: bool = False) -> Pipeline:
     """Make the stages up to and including `until`, or find them finished.
 
-    `retry_rejected` opens finished thoughts with rejected rows again, and tries these once more.
+    `retry_rejected` opens finished thoughts with rejected rows again, and tries these once more; `as_is` makes nothing
+    but the report, of what is finished.
 
     Raises:
-        UserError: a mistake that the user can mend.
-        StageFailed: a stage failed; the log holds the traceback.
+        UserError: a mistake that the user can mend, with which nothing can be made.
+        StageFailed: a stage failed, of all variants or of some; the log holds the traceback.
     """
     started = time.monotonic()
     run = open_run(recipe.run, recipe.model_dump(mode="json"))
@@ -44,13 +45,24 @@ def run_command(recipe: Recipe, until: str, retry_rejected: bool = False) -> Pip
 
                 if retry_rejected:
                     _open_again(recipe, run, resolve, terminal)
-                builder = Builder(lambda stages: finish_all(stages, run, terminal))
-                done = build_pipeline(recipe, builder, until, resolve)
+
+                def build(stages: Sequence[Stage]) -> list[Built | StageError]:
+                    if not as_is:
+                        return finish_all(stages, run, terminal)
+                    # Only the report is made.
+                    return [finish(one, run, terminal) if one.name == "report" else look_up(one, run) for one in stages]
+
+                done = build_pipeline(recipe, Builder(build), until, resolve, as_is)
         except UserError:
             raise
+        except StageError as failed:
+            raise failure(failed.error, terminal, log) from None
         except Exception as error:
             raise failure(error, terminal, log) from None
         _say_end(done, terminal, time.monotonic() - started)
+        if done.failures:
+            _say_failures(done, terminal, log)
+            raise StageFailed(1)
     return done
 
 
@@ -62,12 +74,11 @@ def _resolve(spec: ModelSpec, tokenizer_only: bool, terminal: Terminal) -> Resol
 
 def failure(error: Exception, terminal: Terminal, log: Path) -> Exception | SystemExit:
     """What to raise for an error of a command: the user's mistake behind it, else StageFailed once all is logged."""
-    mistake = _user_error(error)
+    mistake = user_error_behind(error)
     if mistake is not None:
         return mistake
     traceback.print_exception(error)
-    told = str(error) if isinstance(error, WorkStopped) else _last_line(error)
-    terminal.say(f"failed: {told}; the whole story is in {log}")
+    terminal.say(f"failed: {reason_of(error)}; the whole story is in {log}")
     return StageFailed(1)
 
 
@@ -81,23 +92,14 @@ def _open_again(recipe: Recipe, run: Path, resolve: Resolve, terminal: Terminal)
     terminal.say(f"{num_rows:,} rejected thoughts are tried again" if num_rows else "no rejected thoughts to try again")
 
 
-def _user_error(error: BaseException) -> UserError | None:
-    """The user's mistake behind an exception that came through a worker process."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, UserError):
-            return UserError(str(seen).strip().splitlines()[-1].removeprefix("rcpt_ray.errors.UserError: "))
-        seen = getattr(seen, "cause", None) or seen.__cause__
-    return None
-
-
-def _last_line(error: BaseException) -> str:
-    """The error that a worker's traceback ends with, else the last line of the error itself."""
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    named = [line.strip() for line in lines if _NAMED_ERROR.match(line) and not line.startswith("ray.exceptions.")]
-    if named:
-        return named[-1]
-    return f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
+def _say_failures(done: Pipeline, terminal: Terminal, log: Path) -> None:
+    """Each failed stage once, with the variants that it ended."""
+    ended: dict[str, list[str]] = {}
+    for name, error in done.failures.items():
+        ended.setdefault(str(error), []).append(name)
+    for reason, names in ended.items():
+        terminal.say(f"failed: {reason} (without it: {', '.join(names)})")
+    terminal.say(f"{len(done.failures)} of {len(done.arms)} variants failed; the whole story is in {log}")
 
 
 def _say_end(done: Pipeline, terminal: Terminal, seconds: float) -> None:

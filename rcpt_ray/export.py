@@ -15,10 +15,11 @@ import yaml
 
 from rcpt_ray.artifacts import run_path
 from rcpt_ray.errors import UserError
-from rcpt_ray.pipeline import ArmStages, build_pipeline, rewriting
+from rcpt_ray.pipeline import build_pipeline
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.stage import Builder, Built
 from rcpt_ray.thoughts.prompt import load_prompt
+from rcpt_ray.written import ArmStages, rewriting
 
 _ROWS_IN_FILE = 100_000
 _SIZES = (
@@ -62,7 +63,8 @@ def export_thoughts(recipe: Recipe, to: str, arm: str | None = None, licence: st
 
 def _stages_of(recipe: Recipe, arm: str | None) -> tuple[str, ArmStages]:
     built = build_pipeline(recipe, Builder.looking_up(run_path(recipe.run)), "thoughts")
-    written = {name: _written(stages) for name, stages in built.arms.items()}
+    # Variants of an arm share its thoughts.
+    written = {built.variants[name].arm: _written(stages) for name, stages in built.arms.items()}
     with_thoughts = {name: stages for name, stages in written.items() if stages.selected is not None}
     if arm is not None and arm not in with_thoughts:
         raise UserError(f"--arm {arm} has no thoughts; those with thoughts: {', '.join(with_thoughts) or 'none'}")

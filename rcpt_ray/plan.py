@@ -8,19 +8,20 @@ weights' gradients, gradient checkpointing adds the 2 P of another forward pass.
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-
-from rich.table import Table
 
 from rcpt_ray.artifacts import Manifest, read_manifest, read_run_recipe, run_path
 from rcpt_ray.corpus.reading.pieces import expected_size
+from rcpt_ray.evaluation.cost import needs_engines
 from rcpt_ray.models import ResolvedModel
 from rcpt_ray.pipeline import Pipeline, build_pipeline
+from rcpt_ray.plan_tables import Expectation, largest_of_arms, print_stages, print_totals
 from rcpt_ray.plan_training import TrainingToDo, print_trainings
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.stage import Builder, Built, Stage, look_up
-from rcpt_ray.terminal import duration, table_console
+from rcpt_ray.terminal import table_console
+from rcpt_ray.thoughts.progress import Prices
 from rcpt_ray.training.model_shape import read_model_shape
 
 _BYTES_PER_TOKEN = 4.5
@@ -32,17 +33,14 @@ _CPU_OPERATIONS_PER_S = 40e9
 _GPU_OPERATIONS_PER_S = 150e12
 
 
-@dataclass(frozen=True)
-class Expectation:
-    """Tokens of a stage and where its time comes from; None where nothing can be said."""
-
-    tokens: float | None = None
-    seconds: float | None = None
-    source: str = ""
-
-
 def print_plan(recipe: Recipe, num_sample: int | None = None) -> None:
-    """Print a line a stage, after measuring on `num_sample` thoughts; UserError if an input or a model is missing."""
+    """Print the stages and their totals, after measuring on `num_sample` thoughts.
+
+    A line a stage, or a line for each arm's stages of a kind where a comparison makes several variants of it.
+
+    Raises:
+        UserError: an input or a model is missing.
+    """
     run, stages = run_path(recipe.run), list[Built]()
     if (run / "recipe.json").exists():
         read_run_recipe(run)
@@ -53,27 +51,18 @@ def print_plan(recipe: Recipe, num_sample: int | None = None) -> None:
         return built
 
     done = build_pipeline(recipe, Builder(look))
-    table = Table(title=f"plan of {recipe.name} in {recipe.run}")
-    for column in ("stage", "fingerprint", "state", "tokens", "time", "from"):
-        table.add_column(column, overflow="fold")
-    total, trainings = 0.0, list[TrainingToDo]()
-    for built in stages:
-        fingerprint = built.stage.fingerprint or "after its inputs"
-        if built.manifest is not None:
-            table.add_row(built.stage.title, fingerprint, "finished", "", "", "")
-            continue
-        expected = expect(built.stage, recipe, done, run)
-        total += expected.seconds or 0.0
-        if built.stage.name == "training":
-            trainings.append(_training_to_do(built.stage, recipe, done, expected))
-        tokens = "" if expected.tokens is None else f"{expected.tokens:,.0f}"
-        seconds = "" if expected.seconds is None else duration(expected.seconds)
-        table.add_row(built.stage.title, fingerprint, "to do", tokens, seconds, expected.source)
+    to_do = [built for built in stages if built.manifest is None]
+    expected = {built.stage.title: expect(built.stage, recipe, done, run) for built in to_do}
+    trainings = [
+        _training_to_do(built.stage, done, expected[built.stage.title])
+        for built in to_do
+        if built.stage.name == "training"
+    ]
     console = table_console()
-    console.print(table)
+    print_stages(recipe, done, stages, expected, console)
     if trainings:
-        print_trainings(trainings, recipe, done.student, console)
-    console.print(f"about {duration(total)} of work left" if total else "nothing is left to do", highlight=False)
+        print_trainings(largest_of_arms(trainings, done), recipe, done.student, console)
+    print_totals(to_do, expected, console)
     if num_sample is not None:
         from rcpt_ray.sample import print_samples
 
@@ -85,55 +74,84 @@ def expect(stage: Stage, recipe: Recipe, done: Pipeline, run: Path) -> Expectati
     num_documents, text_tokens = _corpus_size(recipe, done)
     thoughts = recipe.thoughts
     words = min(thoughts.asked_words * _TOKENS_PER_WORD, thoughts.sampling.max_thought_tokens)
-    thought_tokens = num_documents * thoughts.sampling.num_samples * words
     match stage.name:
         case "thoughts":
-            teacher = next(iter(done.teachers.values()), None)
+            if "documents" in stage.settings:  # those held out
+                of_training = 1 - recipe.corpus.heldout_share
+                num_documents, text_tokens = (
+                    size * recipe.corpus.heldout_share / of_training for size in (num_documents, text_tokens)
+                )
+            thought_tokens = num_documents * thoughts.sampling.num_samples * words
+            teacher = next((writers.teacher for writers in done.writers.values()), None)
             read = num_documents * _PROMPT_TOKENS + text_tokens
-            devices = thoughts.pool.max_engines, thoughts.pool.cpus_per_engine, thoughts.pool.gpus_per_engine
-            return _expectation(thought_tokens, 2 * (read + thought_tokens), teacher, devices, stage, run)
+            pool, prices = thoughts.pool, Prices.of(thoughts)
+            devices = pool.max_engines, pool.cpus_per_engine, pool.gpus_per_engine
+            expected = _expectation(thought_tokens, 2 * (read + thought_tokens), teacher, devices, stage, run)
+            hours = None if expected.seconds is None else pool.max_engines * expected.seconds / 3600
+            cost = prices.cost(hours or 0.0, read, thought_tokens) if hours is not None else None
+            return replace(expected, cost=cost)
         case "training":
-            name = stage.title.removeprefix("training of ")
-            spec = recipe.arm_settings(name).training
-            tokens = spec.num_epochs * _mixture_tokens(recipe, done, name, text_tokens, thought_tokens)
+            spec = done.settings[stage.variant].training
+            per_document = thoughts.sampling.num_samples * words
+            tokens = spec.num_epochs * _mixture_tokens(recipe, done, stage.variant, per_document)
             devices = spec.num_workers, float(spec.cpus_per_worker), float(spec.gpus_per_worker)
             operations = (4 if spec.adapter else 6) + (2 if spec.gradient_checkpointing else 0)
-            return _expectation(tokens, operations * tokens, done.student, devices, stage, run)
+            expected = _expectation(tokens, operations * tokens, done.student, devices, stage, run)
+            return replace(expected, cost=_cost(expected.seconds, spec.num_workers, spec.price_per_worker_hour))
         case _:
             seconds = _measured_seconds(stage, run)
-            return Expectation(None, seconds, "measured here" if seconds is not None else "")
+            cost = None
+            if stage.name == "evaluation":
+                pool = recipe.evaluation.pool
+                num_engines = pool.max_engines if needs_engines(recipe.evaluation) else 1
+                cost = _cost(seconds, num_engines, pool.price_per_engine_hour)
+            return Expectation(None, seconds, "measured here" if seconds is not None else "", cost)
 
 
-def _training_to_do(stage: Stage, recipe: Recipe, done: Pipeline, expected: Expectation) -> TrainingToDo:
-    name = stage.title.removeprefix("training of ")
-    spec, mixture = recipe.arm_settings(name).training, done.arms[name].mixture
+def _cost(seconds: float | None, number: int, price_per_hour: float | None) -> float | None:
+    return None if seconds is None or price_per_hour is None else number * price_per_hour * seconds / 3600
+
+
+def _training_to_do(stage: Stage, done: Pipeline, expected: Expectation) -> TrainingToDo:
+    name = stage.variant
+    spec, mixture = done.settings[name].training, done.arms[name].mixture
     tokens = (expected.tokens or 0.0) / spec.num_epochs
-    if mixture is not None and mixture.manifest is not None:
-        return TrainingToDo(name, tokens, mixture.manifest.details["num_rows"], expected.seconds, expected.source)
-    return TrainingToDo(name, tokens, None, expected.seconds, expected.source)
+    made = mixture is not None and mixture.manifest is not None
+    num_rows = mixture.record.details["num_rows"] if mixture is not None and made else None
+    return TrainingToDo(name, done.settings[name], tokens, num_rows, expected.seconds, expected.source)
 
 
-def _mixture_tokens(recipe: Recipe, done: Pipeline, name: str, text_tokens: float, thought_tokens: float) -> float:
-    built = done.arms[name].mixture
+def _mixture_tokens(recipe: Recipe, done: Pipeline, name: str, thought_tokens_of_document: float) -> float:
+    built, variant = done.arms[name].mixture, done.variants[name]
     if built is not None and built.manifest is not None:
         return built.manifest.tokens["all"]
-    spec = recipe.arm_settings(name).mixture
-    if spec.match_tokens_of:
-        return _mixture_tokens(recipe, done, spec.match_tokens_of, text_tokens, thought_tokens)
+    spec = done.settings[name].mixture
+    if spec.match_tokens_of and variant.matched_to is not None:
+        return _mixture_tokens(recipe, done, variant.matched_to, thought_tokens_of_document)
+    num_documents, text_tokens = _corpus_size(recipe, done, variant.sources)
     is_text_alone = spec.layout == "text_only"  # as document-matched controls are
+    thought_tokens = num_documents * thought_tokens_of_document
     return spec.num_tokens or (text_tokens if is_text_alone else text_tokens + thought_tokens)
 
 
-def _corpus_size(recipe: Recipe, done: Pipeline) -> tuple[float, float]:
-    """Training documents and their tokens, as counted or as guessed from the sizes of the files."""
+def _corpus_size(recipe: Recipe, done: Pipeline, sources: Sequence[str] | None = None) -> tuple[float, float]:
+    """Training documents and their tokens, of these sources or of all; counted, or guessed from the sizes of files."""
+    wanted = [
+        name
+        for name, source in recipe.corpus.sources.items()
+        if source.role == "study" and (sources is None or name in sources)
+    ]
     if done.corpus is not None and done.corpus.manifest is not None:
         details = done.corpus.manifest.details
-        return float(details["num_train"]), float(details["num_train_words"]) * _TOKENS_PER_WORD
+        number, words = float(details["num_train"]), float(details["num_train_words"])
+        if sources is None:
+            return number, words * _TOKENS_PER_WORD
+        of_wanted = sum(details["sources"].get(name, {}).get("train", 0) for name in wanted)
+        return float(of_wanted), words * _TOKENS_PER_WORD * of_wanted / max(number, 1.0)
     num_documents = num_bytes = 0.0
-    for name, source in recipe.corpus.sources.items():
-        if source.role == "study":
-            rows, size = expected_size(name, source)
-            num_documents, num_bytes = num_documents + rows, num_bytes + size
+    for name in wanted:
+        rows, size = expected_size(name, recipe.corpus.sources[name])
+        num_documents, num_bytes = num_documents + rows, num_bytes + size
     share = 1 - recipe.corpus.heldout_share
     if recipe.corpus.passage_tokens is not None:
         tokens = num_bytes / _BYTES_PER_TOKEN

@@ -9,7 +9,7 @@ import math
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +19,7 @@ from rich.table import Table
 
 from rcpt_ray.hardware import cpu_flags
 from rcpt_ray.models import ResolvedModel
-from rcpt_ray.recipe import Recipe
+from rcpt_ray.recipe import ArmSettings, Recipe
 from rcpt_ray.terminal import duration
 from rcpt_ray.training.deepspeed_config import deepspeed_config
 from rcpt_ray.training.memory import GIB, MemoryNeed, memory_need, num_trained
@@ -37,7 +37,8 @@ _GPU_GIB = (16, 24, 32, 40, 48, 80, 96, 141, 180)
 class TrainingToDo:
     """What is known of a training before it is run."""
 
-    arm: str
+    variant: str
+    settings: ArmSettings
     num_tokens: float
     """Of one epoch."""
     num_rows: int | None
@@ -45,6 +46,17 @@ class TrainingToDo:
     seconds: float | None
     source: str
     """Where the seconds come from."""
+    num_alike: int = 1
+    """Trainings of the arm that are to be done, of which this is the largest."""
+
+    def standing_for(self, num_alike: int) -> "TrainingToDo":
+        """The same as the largest of so many."""
+        return replace(self, num_alike=num_alike)
+
+    @property
+    def title(self) -> str:
+        """The variant's name, and whether it stands for others."""
+        return self.variant if self.num_alike == 1 else f"{self.variant}, the largest of {self.num_alike}"
 
 
 def print_trainings(
@@ -61,7 +73,7 @@ def print_trainings(
     warnings: dict[str, None] = {}
     labels: list[str] = []
     for training in trainings:
-        arm = recipe.arm_settings(training.arm)
+        arm = training.settings
         row_tokens = arm.mixture.row_tokens
         num_rows = training.num_rows or math.ceil(training.num_tokens * (1 + _PADDING) / row_tokens)
         num_rows = _num_set_steps(arm.training) * arm.training.global_batch_rows or num_rows
@@ -71,8 +83,8 @@ def print_trainings(
         need = memory_need(model, arm.training, plan, precision, deepspeed) if model else None
         lines = _lines(training, arm.training, plan, precision, model, need)
         labels = list(lines)
-        columns.setdefault(tuple(lines.values()), []).append(training.arm)
-        told.setdefault(json.dumps(deepspeed), []).append(training.arm)
+        columns.setdefault(tuple(lines.values()), []).append(training.title)
+        told.setdefault(json.dumps(deepspeed), []).append(training.title)
         warnings |= dict.fromkeys(_warnings(arm.training, plan, model, need, recipe.cluster.address == "local"))
     table = Table("training", *(", ".join(arms) for arms in columns.values()), title="trainings")
     for label, values in zip(labels, zip(*columns, strict=True), strict=True):

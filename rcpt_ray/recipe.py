@@ -14,6 +14,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from rcpt_ray.comparison import ComparisonSpec, Variant, check_comparison, in_domain, variants_of
 from rcpt_ray.corpus.spec import CorpusSpec
 from rcpt_ray.errors import UserError
 from rcpt_ray.evaluation.spec import EvaluationSpec
@@ -24,7 +25,7 @@ from rcpt_ray.thoughts.spec import ThoughtsSpec
 from rcpt_ray.training.spec import TrainingSpec
 from rcpt_ray.training.stream.rules import refuse_for_stream
 
-_NOT_FOR_ARMS = ("run", "name", "arms", "cluster", "student", "corpus", "report", "evaluation")
+_NOT_FOR_ARMS = ("run", "name", "arms", "cluster", "student", "corpus", "report", "evaluation", "comparison")
 
 
 class ClusterSpec(Settings):
@@ -70,6 +71,8 @@ class Recipe(Settings):
     cluster: ClusterSpec = ClusterSpec()
     arms: dict[str, ArmSpec] = Field(min_length=1)
     """The arms by name, in the order of the report."""
+    comparison: ComparisonSpec = ComparisonSpec()
+    """The training domains and seeds that every trained arm is made over."""
     layout: Literal[1] = 1
     """Version of the recipe's form."""
 
@@ -100,6 +103,11 @@ class Recipe(Settings):
                 )
             if self.arm_settings(matched).mixture.matched_to is not None:
                 raise ValueError(f"arms.{name}: mixture.{setting}={matched} is itself matched to another arm")
+        check_comparison(self)
+        if self.evaluation.heldout_thoughts and not self.corpus.heldout_share:
+            raise ValueError(
+                "evaluation.heldout_thoughts=true needs held-out documents, but corpus.heldout_share=0; raise that"
+            )
         return self
 
     def _check_component(self, arm: str, component: str) -> None:
@@ -111,6 +119,22 @@ class Recipe(Settings):
                 f"arms.{arm}: mixture.weights.{component}: {source} is no source of role {role}; "
                 f"those are {', '.join(known) or 'none'}"
             )
+
+    @property
+    def variants(self) -> dict[str, Variant]:
+        """The arms over the training domains and seeds of the comparison, by name; without one the arms themselves."""
+        return variants_of(self)
+
+    def variant_settings(self, variant: Variant) -> "ArmSettings":
+        """The settings of an arm as they are in one training domain."""
+        settings = self.arm_settings(variant.arm)
+        mixture = in_domain(settings.mixture, variant.arm, variant.training_domain, variant.sources)
+        return settings.model_copy(update={"mixture": mixture})
+
+    @property
+    def own_settings(self) -> "ArmSettings":
+        """The settings of thoughts, mixture and training of no arm in particular."""
+        return ArmSettings(thoughts=self.thoughts, mixture=self.mixture, training=self.training)
 
     def arm_settings(self, name: str) -> "ArmSettings":
         """The settings of thoughts, mixture and training as this arm has them."""

@@ -18,7 +18,7 @@ from rcpt_ray.corpus.split import unit_hash
 from rcpt_ray.errors import UserError
 from rcpt_ray.mixture.tokenize import token_counter
 from rcpt_ray.models import ResolvedModel
-from rcpt_ray.pipeline import Pipeline, rewriting
+from rcpt_ray.pipeline import Pipeline
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.stage import Built
 from rcpt_ray.terminal import Terminal, duration, quiet_terminal, table_console
@@ -27,6 +27,7 @@ from rcpt_ray.thoughts.forecast import Forecast, forecast, measure
 from rcpt_ray.thoughts.generate import make_generation
 from rcpt_ray.thoughts.progress import Prices
 from rcpt_ray.thoughts.spec import ThoughtsSpec
+from rcpt_ray.written import rewriting
 
 _LOOK_AT = 20  # rows that are looked at for each one sampled, where the corpus is not prepared yet
 
@@ -35,7 +36,7 @@ def print_samples(recipe: Recipe, done: Pipeline, num_sample: int, num_documents
     """A table a generate stage that is not finished; UserError if an engine cannot start."""
     to_do: dict[str, tuple[str, ThoughtsSpec]] = {}
     for name, stages in done.arms.items():
-        arm = recipe.arm_settings(name)
+        arm = done.settings[name]
         for built, settings in ((stages.generated, arm), (stages.rewritten, rewriting(arm))):
             if built is not None and built.manifest is None:
                 to_do[built.stage.title] = name, settings.thoughts
@@ -49,7 +50,7 @@ def print_samples(recipe: Recipe, done: Pipeline, num_sample: int, num_documents
         try:
             with cluster.session():
                 for title, (name, spec) in to_do.items():
-                    teacher = done.teachers[name]
+                    teacher = done.writers[name].teacher
                     expected = _sample(title, recipe, spec, teacher, documents, num_documents, run, terminal)
                     terminal.console.print(_table(title, expected, spec.pool.max_engines))
         except UserError:

@@ -1,16 +1,23 @@
-"""`rcpt show RUN`: the stages in a run folder, finished or in the making."""
+"""`rcpt show RUN`: the stages in a run folder, finished, failed or in the making.
+
+Where a stage was finished many times, as for the variants of a comparison, one line tells of all of them.
+"""
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
 
-from rcpt_ray.artifacts import canonical_json, read_manifest, read_run_recipe, run_path
+from rcpt_ray.artifacts import Manifest, canonical_json, read_manifest, read_run_recipe, run_path
+from rcpt_ray.stage import failure_of
 from rcpt_ray.terminal import duration, table_console
 from rcpt_ray.thoughts.meter import read_meters
 from rcpt_ray.thoughts.progress import read_progress
 
 _STALE_S = 10.0
+_MANY = 8
 _STAGES = ("corpus", "thoughts", "scores", "select", "mixture", "training", "evaluation", "report")
 
 
@@ -25,31 +32,46 @@ def print_run(path: str) -> None:
         table.add_column(column, overflow="fold")
     under_way: list[str] = []
     for stage in _STAGES:
+        finished: list[Manifest] = []
         for folder in sorted((run / stage).glob("*")):
             manifest = read_manifest(folder)
-            if manifest is None:
-                num_parts = len(list(folder.glob("part-*.parquet")))
-                table.add_row(stage, folder.name, "in the making", "", "", "", f"{num_parts} parts", "", "", "")
-                under_way += _words(folder) + _stream_words(folder / "stream")
+            if manifest is not None:
+                finished.append(manifest)
                 continue
-            counts = manifest.counts
-            table.add_row(
-                stage,
-                folder.name,
-                "finished",
-                f"{counts.num_in:,}",
-                f"{counts.num_ok:,}",
-                canonical_json(counts.rejected) if counts.rejected else "",
-                canonical_json(manifest.tokens) if manifest.tokens else "",
-                f"{manifest.seconds:,.0f}",
-                canonical_json(manifest.throughput) if manifest.throughput else "",
-                "" if manifest.cost is None else f"{manifest.cost:,.2f}",
-            )
+            num_parts = len(list(folder.glob("part-*.parquet")))
+            failure = failure_of(folder)
+            state = f"failed: {failure}" if failure else "in the making"
+            table.add_row(stage, folder.name, state, "", "", "", f"{num_parts} parts" if num_parts else "", "", "", "")
+            under_way += _words(folder) + _stream_words(folder / "stream")
+        for manifests in [finished] if len(finished) > _MANY else [[one] for one in finished]:
+            table.add_row(stage, *_cells(manifests))
     console.print(table)
     for line in under_way:
         console.print(line, highlight=False, soft_wrap=True)
     for report in sorted((run / "report").glob("*/report.html")):
         console.print(f"report {report}", highlight=False, soft_wrap=True)
+
+
+def _cells(manifests: Sequence[Manifest]) -> list[str]:
+    """The cells of finished stages of one kind, from the fingerprint on: sums, and the mean of a throughput."""
+    rejected, tokens, speeds = Counter[str](), Counter[str](), dict[str, float]()
+    for manifest in manifests:
+        rejected.update(manifest.counts.rejected)
+        tokens.update(manifest.tokens)
+        for name, speed in manifest.throughput.items():
+            speeds[name] = speeds.get(name, 0.0) + speed / len(manifests)
+    costs = [manifest.cost for manifest in manifests if manifest.cost is not None]
+    return [
+        manifests[0].fingerprint if len(manifests) == 1 else f"{len(manifests)} folders",
+        "finished",
+        f"{sum(manifest.counts.num_in for manifest in manifests):,}",
+        f"{sum(manifest.counts.num_ok for manifest in manifests):,}",
+        canonical_json(rejected) if rejected else "",
+        canonical_json(tokens) if tokens else "",
+        f"{sum(manifest.seconds for manifest in manifests):,.0f}",
+        canonical_json({name: round(speed, 3) for name, speed in speeds.items()}) if speeds else "",
+        f"{sum(costs):,.2f}" if costs else "",
+    ]
 
 
 def _words(folder: Path) -> list[str]:

@@ -1,31 +1,30 @@
-"""The stages of a recipe: what defines each and which code makes it. The order stands in pipeline.py.
+"""The stages that make models: what defines each and which code makes it. The order stands in pipeline.py.
 
 The code of a stage, and what it imports, is loaded when the stage is made.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import Outcome
+from rcpt_ray.comparison import Variant
 from rcpt_ray.corpus import spec as corpus_spec
 from rcpt_ray.corpus.reading.paths import public_path
 from rcpt_ray.corpus.spec import HELDOUT_PARTS, REPLAY_PARTS, TRAIN_PARTS
 from rcpt_ray.decontamination import evaluation_digests, evaluation_index
-from rcpt_ray.evaluation import spec as evaluation_spec
 from rcpt_ray.mixture import spec as mixture_spec
 from rcpt_ray.mixture.tokenize import token_counter
 from rcpt_ray.models import ResolvedModel
 from rcpt_ray.recipe import ArmSettings, Recipe
-from rcpt_ray.report import spec as report_spec
 from rcpt_ray.spread import Spread
 from rcpt_ray.stage import Built, Stage, Together
 from rcpt_ray.terminal import Bar
 from rcpt_ray.training import spec as training_spec
 
 if TYPE_CHECKING:
-    from rcpt_ray.report.inputs import ReportInputs
     from rcpt_ray.training.job import TrainingJob
 
 
@@ -54,7 +53,7 @@ def corpus_stage(recipe: Recipe, tokenizer: ResolvedModel | None) -> Stage:
 
 def mixture_stage(
     recipe: Recipe,
-    name: str,
+    variant: Variant,
     arm: ArmSettings,
     corpus: Built,
     selected: Built | None,
@@ -82,7 +81,7 @@ def mixture_stage(
                 for pattern in (TRAIN_PARTS, REPLAY_PARTS)
                 for shard in corpus.parts(pattern)
             ],
-            [source for source, role in roles.items() if role == "study"],
+            list(variant.sources or [source for source, role in roles.items() if role == "study"]),
             [source for source, role in roles.items() if role == "replay"],
             parts_by_shard(selected.path) if selected else {},
             parts_by_shard(paraphrases.path) if paraphrases else {},
@@ -93,38 +92,56 @@ def mixture_stage(
         draws = Matched.of(matched.record) if matched and spec.match_documents_of else None
         tokenizer = text_tokenizer(student.path, spec, save_to=folder / "tokenizer")
         spread = Spread(spec.num_workers, lambda: cluster.connect(recipe.cluster))
-        return mix(given, wanted, budget, draws, recipe.seed, tokenizer, folder, spread, bar)
+        return mix(given, wanted, budget, draws, variant.seed, tokenizer, folder, spread, bar)
 
-    settings = spec.defining() | {"seed": recipe.seed, "matches": None}
+    settings = spec.defining() | {"seed": variant.seed, "matches": None}
+    settings |= {"sources": sorted(variant.sources)} if variant.sources else {}
     for kind in ("tokens", "documents"):
         if settings.pop(f"match_{kind}_of") is not None:
             settings["matches"] = kind  # what it is called in the recipe defines nothing
-    return Stage("mixture", f"mixture of {name}", mixture_spec.STAGE_VERSION, settings, inputs, "part-*.parquet", make)
+    return Stage(
+        "mixture",
+        f"mixture of {variant.name}",
+        mixture_spec.STAGE_VERSION,
+        settings,
+        inputs,
+        "part-*.parquet",
+        make,
+        variant=variant.name,
+    )
 
 
 def training_stage(
-    recipe: Recipe, name: str, arm: ArmSettings, corpus: Built, mixture: Built, student: ResolvedModel
+    recipe: Recipe, variant: Variant, arm: ArmSettings, corpus: Built, mixture: Built, student: ResolvedModel
 ) -> Stage:
-    """Packed rows -> a trained model; arms with equal workers share one start of them."""
+    """Packed rows -> a trained model; variants with equal workers share one start of them."""
     spec = arm.training
 
-    def make(jobs: Sequence[Callable[[Path], "TrainingJob"]], folders: Sequence[Path], bar: Bar) -> list[Outcome]:
-        from rcpt_ray.training.outcome import make_trainings
+    def make(
+        jobs: Sequence[Callable[[Path], "TrainingJob"]], folders: Sequence[Path], bar: Bar
+    ) -> list[Outcome | Exception]:
+        from rcpt_ray.training.in_turn import make_in_turn
 
         cluster.connect(recipe.cluster)
         num_workers = spec.num_workers
         cpus, gpus = num_workers * spec.cpus_per_worker, num_workers * spec.gpus_per_worker
         cluster.require("training.num_workers", cpus, gpus, recipe.cluster)
         bar.note("workers start")
-        return make_trainings([job(folder) for job, folder in zip(jobs, folders, strict=True)], bar)
+        return make_in_turn([functools.partial(job, folder) for job, folder in zip(jobs, folders, strict=True)], bar)
+
+    def make_alone(folder: Path, bar: Bar) -> Outcome:
+        (outcome,) = make([job], [folder], bar)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def job(folder: Path) -> "TrainingJob":
         from rcpt_ray.training.outcome import training_job
 
         provenance = {
             "run": recipe.name,
-            "arm": name,
-            "seed": recipe.seed,
+            "arm": variant.name,
+            "seed": variant.seed,
             "student": {"reference": student.reference, "revision": student.revision, "checksum": student.checksum},
             "corpus": corpus.digest,
             "sources": {source: public_path(own.path) for source, own in recipe.corpus.sources.items()},
@@ -133,7 +150,7 @@ def training_stage(
         }
         return training_job(
             spec,
-            recipe.seed,
+            variant.seed,
             mixture.record,
             mixture.path,
             Path(student.path),
@@ -146,61 +163,12 @@ def training_stage(
     key = (spec.num_workers, spec.cpus_per_worker, spec.gpus_per_worker, spec.max_failures)
     return Stage(
         "training",
-        f"training of {name}",
+        f"training of {variant.name}",
         training_spec.STAGE_VERSION,
-        spec.defining() | {"seed": recipe.seed} | ({"special_tokens": special} if special else {}),
+        spec.defining() | {"seed": variant.seed} | ({"special_tokens": special} if special else {}),
         {"mixture": mixture.digest, "student": student.checksum},
         "model/*",
-        lambda folder, bar: make([job], [folder], bar)[0],
+        make_alone,
         Together(key, job, make),
+        variant.name,
     )
-
-
-def evaluation_stage(
-    recipe: Recipe,
-    name: str,
-    corpus: Built,
-    model_path: Path | None,
-    model_digest: str | None,
-    question_digests: Mapping[str, str],
-) -> Stage:
-    """A model -> scores of questions and held-out documents."""
-    spec = recipe.evaluation
-
-    def make(folder: Path, bar: Bar) -> Outcome:
-        from rcpt_ray.evaluation.run import EvaluationJob
-
-        assert model_path is not None
-        cluster.connect(recipe.cluster)
-        cluster.require("evaluation", spec.cpus, spec.gpus, recipe.cluster)
-        from rcpt_ray.evaluation.on_ray import evaluate_on_ray
-
-        heldout = corpus.parts(HELDOUT_PARTS)
-        return evaluate_on_ray(EvaluationJob(spec, str(model_path), heldout, folder, recipe.seed))
-
-    inputs = {"corpus": corpus.digest, "model": model_digest, **question_digests}
-    return Stage(
-        "evaluation",
-        f"evaluation of {name}",
-        evaluation_spec.STAGE_VERSION,
-        spec.defining() | {"seed": recipe.seed},
-        inputs,
-        "scores.parquet",
-        make,
-    )
-
-
-def report_stage(recipe: Recipe, built: Mapping[str, Built], inputs: Callable[[], "ReportInputs"]) -> Stage:
-    """Everything finished -> report.html, report.md, summary.json."""
-
-    def make(folder: Path, bar: Bar) -> Outcome:
-        from rcpt_ray.report.write import write_report
-
-        return write_report(inputs(), folder)
-
-    settings = recipe.report.defining() | {
-        "name": recipe.name,
-        "arms": [[name, arm.description] for name, arm in recipe.arms.items()],
-    }
-    digests = {label: one.digest for label, one in built.items()}
-    return Stage("report", "report", report_spec.STAGE_VERSION, settings, digests, "report.*", make)

@@ -117,6 +117,7 @@ def streaming_stage(
         inputs,
         "model/*",
         make,
+        variant=name,
     )
 
 

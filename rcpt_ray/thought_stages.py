@@ -19,31 +19,39 @@ from rcpt_ray.thoughts.spec import ThoughtsSpec
 
 
 def generate_stage(
-    recipe: Recipe, arm: ArmSettings, corpus: Built, teacher: ResolvedModel, what: str = "thoughts"
+    recipe: Recipe,
+    arm: ArmSettings,
+    corpus: Built,
+    teacher: ResolvedModel,
+    what: str = "thoughts",
+    documents: str = TRAIN_PARTS,
 ) -> Stage:
-    """Shards of documents -> parts of thoughts (or paraphrases)."""
+    """Shards of documents -> parts of thoughts (or paraphrases); `documents` says which parts of the corpus."""
     spec = arm.thoughts
     generation = make_generation(spec, recipe.seed, teacher)
 
     def make(folder: Path, bar: Bar) -> Outcome:
+        import pyarrow.parquet as pq
+
         from rcpt_ray.thoughts.outcome import make_thoughts
 
-        num_documents = int(corpus.record.details["num_train"])
+        shards = corpus.parts(documents)
         return make_thoughts(
             generation,
-            corpus.parts(TRAIN_PARTS),
-            num_documents,
+            shards,
+            sum(pq.read_metadata(shard).num_rows for shard in shards),
             folder,
             lambda: connect_for_thoughts(recipe, spec),
             bar,
         )
 
     inputs = {"corpus": corpus.digest, "teacher": teacher.checksum, "prompt": generation.prompt_digest}
+    of = {} if documents == TRAIN_PARTS else {"documents": documents}
     return Stage(
         "thoughts",
         f"{what} by {teacher.reference}",
         thoughts_spec.GENERATE_VERSION,
-        spec.defining() | {"seed": recipe.seed},
+        spec.defining() | {"seed": recipe.seed} | of,
         inputs,
         "part-*.parquet",
         make,
@@ -51,7 +59,12 @@ def generate_stage(
 
 
 def scores_stage(
-    recipe: Recipe, arm: ArmSettings, generated: Built, teacher: ResolvedModel, student: ResolvedModel | None
+    recipe: Recipe,
+    arm: ArmSettings,
+    generated: Built,
+    teacher: ResolvedModel,
+    student: ResolvedModel | None,
+    what: str = "thoughts",
 ) -> Stage:
     """Parts of thoughts -> gain and critic's score, as far as select needs them; the student is for the gain."""
     spec, select = arm.thoughts, arm.thoughts.select
@@ -81,7 +94,7 @@ def scores_stage(
         return make_scores(scoring, parts, folder, lambda: connect_for_thoughts(recipe, spec), bar)
 
     inputs = {"thoughts": generated.digest} | made_by
-    return Stage("scores", "scores of thoughts", SCORES_VERSION, settings, inputs, "part-*.parquet", make)
+    return Stage("scores", f"scores of {what}", SCORES_VERSION, settings, inputs, "part-*.parquet", make)
 
 
 def select_stage(

@@ -5,32 +5,19 @@ training. A set of questions with other shots or fewer items than asked fails th
 """
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rcpt_ray.artifacts import Counts, Outcome, write_table
+from rcpt_ray.evaluation.job import EvaluationJob
 from rcpt_ray.evaluation.questions import read_task
-from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.evaluation.tasks import HELDOUT, bits_per_byte_task, group_questions, likelihood_task
 from rcpt_ray.hardware import fast_number_format
 from rcpt_ray.records import SCORE
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class EvaluationJob:
-    """What is measured and where the scores go."""
-
-    spec: EvaluationSpec
-    model_path: str
-    heldout_parts: list[Path]
-    folder: Path
-    seed: int
 
 
 def evaluate(job: EvaluationJob) -> Outcome:

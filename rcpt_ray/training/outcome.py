@@ -71,7 +71,7 @@ def make_trainings(jobs: Sequence[TrainingJob], bar: Bar) -> list[Outcome]:
         begin(job)
     progress = TrainingProgress(bar, sum(job.plan.num_steps for job in jobs))
     train_on_ray(jobs, progress.show)
-    return [_outcome(job) for job in jobs]
+    return [outcome_of(job) for job in jobs]
 
 
 def begin(job: TrainingJob) -> None:
@@ -81,7 +81,8 @@ def begin(job: TrainingJob) -> None:
     begin_runs(job)
 
 
-def _outcome(job: TrainingJob) -> Outcome:
+def outcome_of(job: TrainingJob) -> Outcome:
+    """What a finished training is recorded as; what only the training needed is removed."""
     plan = job.plan
     rows, figures = finish_steps(job, plan.num_steps)
     num_rows = plan.num_rows * plan.num_epochs
@@ -90,7 +91,14 @@ def _outcome(job: TrainingJob) -> Outcome:
         tokens={"trained": job.num_tokens, "targets": sum(row["num_tokens"] for row in rows)},
         details=figures | {"num_epochs": plan.num_epochs},
         throughput=throughput_of(rows),
+        cost=cost_of(job.spec, figures),
     )
+
+
+def cost_of(spec: TrainingSpec, figures: Mapping[str, Any]) -> float | None:
+    """What the workers' hours cost, None where no price is given."""
+    price = spec.price_per_worker_hour
+    return None if price is None else price * float(figures["worker_hours"])
 
 
 def finish_steps(job: TrainingJob, num_steps: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -104,9 +112,13 @@ def finish_steps(job: TrainingJob, num_steps: int) -> tuple[list[dict[str, Any]]
         write_table(folder / "heldout.parquet", pa.Table.from_pylist(heldout, schema=HELDOUT_BITS))
     for leftover in ("checkpoints", "ray_train"):
         shutil.rmtree(folder / leftover, ignore_errors=True)
+    worked_s = sum(row["seconds"] + row["wait_seconds"] + row["pause_seconds"] for row in rows)
+    worker_hours = job.plan.num_workers * worked_s / 3600  # of all commands that had a part in it, without their starts
     return rows, {
         "num_steps": num_steps,
         "num_workers": job.plan.num_workers,
+        "worker_hours": worker_hours,
+        "gpu_hours": worker_hours * job.spec.gpus_per_worker,
         "precision": peak.pop("precision"),
         "first_loss": rows[0]["loss"],
         "final_loss": rows[-1]["loss"],

@@ -92,6 +92,8 @@ class TrainingSpec(Settings):
     """CPUs and threads of a worker."""
     gpus_per_worker: Annotated[Literal[0, 1], NOT_IN_FINGERPRINT] = 0
     """GPUs of a worker."""
+    price_per_worker_hour: Annotated[float | None, Field(ge=0.0), NOT_IN_FINGERPRINT] = None
+    """What an hour of one worker costs, in any currency; null reports no cost."""
     checkpoint_every_steps: Annotated[PositiveInt, NOT_IN_FINGERPRINT] = 100
     """Steps between checkpoints: what a kill loses at most."""
     keep_last_checkpoints: Annotated[PositiveInt, NOT_IN_FINGERPRINT] = 1

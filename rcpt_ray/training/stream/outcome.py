@@ -25,7 +25,7 @@ from rcpt_ray.records import SEGMENT_KINDS, TIMELINE
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts.spec import ThoughtsSpec
 from rcpt_ray.training.job import TrainingJob
-from rcpt_ray.training.outcome import begin, finish_steps, throughput_of
+from rcpt_ray.training.outcome import begin, cost_of, finish_steps, throughput_of
 from rcpt_ray.training.progress import TrainingProgress
 from rcpt_ray.training.row_file import read_rows
 from rcpt_ray.training.spec import TrainingSpec
@@ -127,6 +127,7 @@ def _outcome(job: TrainingJob, work: StreamWork) -> Outcome:
             "thoughts_at_end": end["num_thoughts"],
         },
         throughput=throughput_of(rows),
+        cost=cost_of(job.spec, figures),
     )
 
 

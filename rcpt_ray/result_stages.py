@@ -1,0 +1,98 @@
+"""The stages that measure models and tell of it: evaluation and report."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rcpt_ray import cluster
+from rcpt_ray.artifacts import Outcome
+from rcpt_ray.comparison import ComparisonSpec
+from rcpt_ray.corpus.spec import HELDOUT_PARTS
+from rcpt_ray.evaluation import spec as evaluation_spec
+from rcpt_ray.evaluation.cost import needs_engines, with_cost
+from rcpt_ray.mixture.layout import delimiters_of
+from rcpt_ray.recipe import ArmSettings, Recipe
+from rcpt_ray.report import spec as report_spec
+from rcpt_ray.stage import Built, Stage
+from rcpt_ray.terminal import Bar
+
+if TYPE_CHECKING:
+    from rcpt_ray.report.inputs import ReportInputs
+
+
+def evaluation_stage(
+    recipe: Recipe,
+    name: str,
+    arm: ArmSettings,
+    corpus: Built,
+    model_path: Path | None,
+    model_digest: str | None,
+    question_digests: Mapping[str, str],
+    thoughts: Built | None,
+) -> Stage:
+    """A model -> scores of questions and held-out documents; `thoughts` are those of held-out documents."""
+    spec = recipe.evaluation
+    opening, closing = delimiters_of(arm.mixture)
+
+    def make(folder: Path, bar: Bar) -> Outcome:
+        from rcpt_ray.evaluation.job import EvaluationJob
+
+        assert model_path is not None
+        cluster.connect(recipe.cluster)
+        cluster.require("evaluation", spec.cpus, spec.gpus, recipe.cluster)
+        if needs_engines(spec):
+            pool = spec.pool
+            cluster.require("evaluation.pool", pool.cpus_per_engine, pool.gpus_per_engine, recipe.cluster)
+        from rcpt_ray.evaluation.on_ray import evaluate_on_ray
+
+        job = EvaluationJob(
+            spec=spec,
+            model_path=str(model_path),
+            heldout_parts=corpus.parts(HELDOUT_PARTS),
+            folder=folder,
+            seed=recipe.seed,
+            thought_open=opening,
+            thought_close=closing,
+            thought_parts=thoughts.parts("part-*.parquet") if thoughts else [],
+        )
+        started = time.monotonic()
+        outcome = evaluate_on_ray(job)
+        return with_cost(outcome, spec, (time.monotonic() - started) / 3600)
+
+    settings = spec.defining() | {"seed": recipe.seed}
+    if spec.heldout_thoughts or any(task.kind in ("generated", "gsm8k") for task in spec.tasks.values()):
+        settings |= {"opening": opening, "closing": closing}
+    inputs = {"corpus": corpus.digest, "model": model_digest, **question_digests}
+    return Stage(
+        "evaluation",
+        f"evaluation of {name}",
+        evaluation_spec.STAGE_VERSION,
+        settings,
+        inputs | ({"thoughts": thoughts.digest} if thoughts else {}),
+        "*.parquet",
+        make,
+        variant=name,
+    )
+
+
+def report_stage(
+    recipe: Recipe, built: Mapping[str, Built], failures: Mapping[str, str], inputs: Callable[[], "ReportInputs"]
+) -> Stage:
+    """Everything finished -> report.html, report.md, summary.json; `failures` are sentences by variant."""
+
+    def make(folder: Path, bar: Bar) -> Outcome:
+        from rcpt_ray.report.write import write_report
+
+        return write_report(inputs(), folder)
+
+    settings = recipe.report.defining() | {
+        "name": recipe.name,
+        "arms": [[name, arm.description] for name, arm in recipe.arms.items()],
+    }
+    if recipe.comparison != ComparisonSpec():
+        settings |= {"comparison": recipe.comparison.defining()}
+    if failures:
+        settings |= {"failures": dict(failures)}
+    digests = {label: one.digest for label, one in built.items()}
+    return Stage("report", "report", report_spec.STAGE_VERSION, settings, digests, "report.*", make)
