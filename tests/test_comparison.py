@@ -11,6 +11,8 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import rcpt
+from run_folder import manifests, only_folder
 
 from rcpt_ray.artifacts import Counts, Manifest, Outcome, canonical_json, write_atomic
 from rcpt_ray.cli import main
@@ -361,3 +363,36 @@ def test_a_report_as_it_is_tells_of_what_is_finished(recipe_file: Path, tmp_path
     (page,) = (tmp_path / "run").glob("report/*/report.html")
     assert "reasoning.law.s18" in page.read_text(encoding="utf-8")
     assert not (tmp_path / "run" / "thoughts").exists(), "nothing but the report is made"
+
+
+@pytest.mark.slow
+def test_the_comparison_of_the_project_runs_and_fills_every_section(tmp_path: Path) -> None:
+    """compare.yaml itself with the tiny model, and one arm more whose trainings cannot begin."""
+    run = tmp_path / "run"
+    broken = {"training.adapter.target_modules": "nowhere", "training.max_failures": 0}
+    tiny = "{reference: tiny-random-llama}"
+    command = [
+        "run",
+        "jobs/recipes/compare.yaml",
+        f"run={run}",
+        f"student={tiny}",
+        f"thoughts.teacher={tiny}",
+        "thoughts.sampling.max_thought_tokens=32",
+        "evaluation.generation_engine=transformers",
+        "evaluation.tasks.quiz_generated.max_thought_tokens=16",
+        "evaluation.tasks.word_problems.max_thought_tokens=16",
+        "comparison.domains={stem: [stem], both: [stem, law]}",
+        f"arms.broken={json.dumps({'overrides': broken})}",
+    ]
+    ran = rcpt(*command, "comparison.seeds=[17, 18]", timeout_s=1500)
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "4 of 21 variants failed" in ran.stdout
+    assert len(manifests(run, "corpus")) == 1
+    assert len(manifests(run, "thoughts")) == 3
+    assert len(manifests(run, "training")) == 4 * 4
+    evaluations = manifests(run, "evaluation")
+    assert len(evaluations) == 1 + 4 * 4
+    assert all({"quiz", "quiz_generated", "word_problems"} <= set(one.details["tasks"]) for one in evaluations)
+    assert all(one.details["engine_hours"] > 0 for one in evaluations)
+    page = (only_folder(run, "report") / "report.md").read_text(encoding="utf-8")
+    assert "broken.stem.s17 failed: training of broken.stem.s17: " in page
