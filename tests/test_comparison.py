@@ -384,15 +384,15 @@ def test_the_comparison_of_the_project_runs_and_fills_every_section(tmp_path: Pa
         "comparison.domains={stem: [stem], both: [stem, law]}",
         f"arms.broken={json.dumps({'overrides': broken})}",
     ]
-    ran = rcpt(*command, "comparison.seeds=[17, 18]", timeout_s=1500)
+    ran = rcpt(*command, "comparison.seeds=[17]", timeout_s=1500)
     assert ran.returncode == 1, ran.stdout + ran.stderr
-    assert "4 of 21 variants failed" in ran.stdout
+    assert "2 of 11 variants failed" in ran.stdout
     assert len(manifests(run, "corpus")) == 1
     assert len(manifests(run, "thoughts")) == 3
-    assert len(manifests(run, "training")) == 4 * 4
+    assert len(manifests(run, "training")) == 4 * 2
     evaluations = manifests(run, "evaluation")
-    assert len(evaluations) == 1 + 4 * 4
+    assert len(evaluations) == 1 + 4 * 2
     assert all({"quiz", "quiz_generated", "word_problems"} <= set(one.details["tasks"]) for one in evaluations)
     assert all(one.details["engine_hours"] > 0 for one in evaluations)
     page = (only_folder(run, "report") / "report.md").read_text(encoding="utf-8")
-    assert "broken.stem.s17 failed: training of broken.stem.s17: " in page
+    assert "broken.stem failed: training of broken.stem: " in page
