@@ -168,7 +168,7 @@ def evaluation_stage(
     spec = recipe.evaluation
 
     def make(folder: Path, bar: Bar) -> Outcome:
-        from rcpt_ray.evaluation.run import EvaluationJob
+        from rcpt_ray.evaluation.job import EvaluationJob
 
         assert model_path is not None
         cluster.connect(recipe.cluster)

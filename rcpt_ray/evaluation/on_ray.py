@@ -3,7 +3,8 @@
 import ray
 
 from rcpt_ray.artifacts import Outcome
-from rcpt_ray.evaluation.run import EvaluationJob, evaluate
+from rcpt_ray.evaluation.job import EvaluationJob
+from rcpt_ray.evaluation.run import evaluate
 
 
 def evaluate_on_ray(job: EvaluationJob) -> Outcome:
