@@ -9,6 +9,7 @@ mistake costs as little as it can. in = ok + rejected in items, and no item stan
 calls `evaluate` ends the models that it opened (models.py).
 """
 
+import random
 import tempfile
 import time
 from collections import Counter
@@ -84,23 +85,19 @@ def task_sets(job: EvaluationJob, work: Path) -> list[TaskSet]:
 
 def run_set(job: EvaluationJob, model: Any, task_set: TaskSet) -> tuple[Rows, dict[str, Any]]:
     """The rows of one task, and what of it goes into the manifest, after all checks."""
-    from lm_eval import simple_evaluate
-    from lm_eval.tasks import TaskManager
+    # Not simple_evaluate, which spends two seconds on a description of the machine each time.
+    from lm_eval import evaluate as run_tasks
 
-    before = model.num_truncated
-    spec = job.spec.tasks.get(task_set.name)
-    results = simple_evaluate(
-        model=model,
-        tasks=[asked.task for asked in task_set.asked],
-        # The tasks are made already; reading the index of all of lm-eval's would take ten seconds.
-        task_manager=TaskManager(include_defaults=False),
+    for asked in task_set.asked:
+        asked.task.set_fewshot_seed(job.seed)
+    set_seeds(job.seed)
+    before, spec = model.num_truncated, job.spec.tasks.get(task_set.name)
+    results = run_tasks(
+        lm=model,
+        task_dict={"tasks": {asked.name: asked.task for asked in task_set.asked}},
         limit=spec.max_questions if isinstance(spec, StockTask) else None,
         bootstrap_iters=0,
         log_samples=True,
-        random_seed=job.seed,
-        numpy_random_seed=job.seed,
-        torch_random_seed=job.seed,
-        fewshot_random_seed=job.seed,
     )
     num_truncated = model.num_truncated - before
     check_truncations(task_set, num_truncated, job.spec.max_length_tokens)
@@ -115,6 +112,16 @@ def run_set(job: EvaluationJob, model: Any, task_set: TaskSet) -> tuple[Rows, di
         "engine": model.engine,
     }
     return rows, told | ({"figures": figures} if figures and isinstance(spec, StockTask) else {})
+
+
+def set_seeds(seed: int) -> None:
+    """Seeds of everything that a task or a model of lm-eval may draw from."""
+    import numpy
+    import torch
+
+    random.seed(seed)
+    numpy.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 def _check_once(scores: Sequence[Row]) -> None:

@@ -48,6 +48,8 @@ def stock_set(name: str, spec: StockTask, seed: int, work: Path) -> TaskSet:
     Raises:
         UserError: lm-eval has no such task, cannot make it of the data, or the name has tasks of both sorts.
     """
+    from lm_eval.tasks._factory import TaskFactory
+
     setting = f"evaluation.tasks.{name}"
     manager = task_manager()
     if spec.name not in manager.task_index:
@@ -64,7 +66,9 @@ def stock_set(name: str, spec: StockTask, seed: int, work: Path) -> TaskSet:
     if spec.data:
         overrides["custom_dataset"] = _local_data(setting, spec, work)
     try:
-        loaded = manager.load({"group": f"rcpt_{name}", "task": [spec.name], **overrides})["tasks"]
+        # By its factory: what TaskManager.load overrides in a group, the group's own name among it, goes to every task.
+        built = TaskFactory().build(manager.task_index[spec.name], overrides=overrides, registry=manager.task_index)
+        loaded = manager.load(built if isinstance(built, list) else [built])["tasks"]
     except UserError:
         raise
     except Exception as error:
@@ -89,6 +93,7 @@ def _task_set(name: str, spec: StockTask, use: Use, tasks: Mapping[str, Any]) ->
         num_documents = len(task.eval_docs)
         num_items = min(num_documents, spec.max_questions or num_documents)
         num_fewshot, num_samples = task.get_config("num_fewshot") or 0, task.get_config("repeats") or 1
+        task.set_config("num_fewshot", num_fewshot)
         asked.append(Asked(leaf, task, num_fewshot, num_items, num_samples))
     shots = sorted({one.num_fewshot for one in asked})
     details = {
