@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rcpt_ray.corpus.evaluation_texts import read_evaluation_texts
 from rcpt_ray.corpus.reading.read import read_path
 from rcpt_ray.errors import UserError
 from rcpt_ray.evaluation.categories import CATEGORIES, CATEGORY_OF_SUBJECT
@@ -217,6 +218,12 @@ def test_names_of_lm_eval_are_looked_up_before_anything_is_made() -> None:
         assert check_task("x", StockTask(kind="stock", name=name)) == {}
     with pytest.raises(UserError, match=r"^evaluation.tasks.x.name=gpqa_diamant is no task of lm-eval"):
         check_task("x", StockTask(kind="stock", name="gpqa_diamant"))
+
+
+def test_questions_of_stock_tasks_are_looked_for_in_the_corpus_too() -> None:
+    """GPQA writes its columns large."""
+    texts = list(read_evaluation_texts("gpqa", [{"Question": "Which element is it?", "Correct Answer": "Tin"}]))
+    assert texts == [("gpqa", "0", "Which element is it?")]
 
 
 def test_digests_of_a_tasks_files_go_by_their_content(tmp_path: Path) -> None:

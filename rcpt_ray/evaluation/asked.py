@@ -39,6 +39,8 @@ class Asked:
     num_samples: int = 1
     prompts: Sequence[str] | None = None
     """The prompt of each item, in order; None where lm-eval's own task makes them."""
+    continuations: Sequence[str] | None = None
+    """What must have been weighed behind each prompt."""
     generation: Mapping[str, Any] | None = None
     """How it must have been generated."""
 

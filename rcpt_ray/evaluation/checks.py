@@ -33,6 +33,9 @@ def check_ran(asked: Asked, results: dict[str, Any]) -> list[Row]:
         number = sample["doc_id"]
         for responses in sample["resps"]:
             _compare(name, f"samples of item {number}", len(responses), asked.num_samples)
+        if asked.continuations is not None:
+            weighed = [arguments[1] for arguments in sample["arguments"]]
+            _compare(name, f"continuations of item {number}", weighed, list(asked.continuations))
         for arguments in sample["arguments"]:
             if asked.prompts is not None:
                 _compare_prompts(name, number, arguments[0], asked.prompts[number])

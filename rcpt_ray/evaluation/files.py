@@ -7,7 +7,7 @@ from rcpt_ray.corpus.reading.files import RECORDS, SourceFile, digest_files, lis
 from rcpt_ray.corpus.reading.paths import scheme_of
 from rcpt_ray.corpus.reading.read import read_records
 from rcpt_ray.corpus.spec import SourceSpec
-from rcpt_ray.evaluation.spec import StockTask, TaskSpec
+from rcpt_ray.evaluation.spec import GenerationSettings, LikelihoodTask, StockTask, TaskSpec
 
 
 def task_files(setting: str, spec: TaskSpec) -> dict[str, list[SourceFile]]:
@@ -21,9 +21,9 @@ def task_files(setting: str, spec: TaskSpec) -> dict[str, list[SourceFile]]:
             f"data.{split}": list_files(f"{setting}.data.{split}", path, RECORDS)
             for split, path in sorted(spec.data.items())
         }
-    files = {"questions": _files(f"{setting}.path", spec.path, spec.subset, spec.split)}
+    files = {"questions": _files(f"{setting}.path", spec.path, spec, spec.split)}
     if spec.examples_path:
-        files["examples"] = _files(f"{setting}.examples_path", spec.examples_path, spec.subset, spec.examples_split)
+        files["examples"] = _files(f"{setting}.examples_path", spec.examples_path, spec, spec.examples_split)
     return files
 
 
@@ -39,9 +39,10 @@ def records_of(files: list[SourceFile]) -> Iterator[tuple[dict[str, Any], str, S
             yield record, where, file
 
 
-def _files(setting: str, path: str, subset: str | None, split: str) -> list[SourceFile]:
+def _files(setting: str, path: str, spec: LikelihoodTask | GenerationSettings, split: str) -> list[SourceFile]:
     if scheme_of(path) != "hf":
         return list_files(setting, path, RECORDS)
     from rcpt_ray.corpus.reading.hub import list_hub_files
 
-    return list_hub_files(setting.rpartition(".")[0], SourceSpec(path=path, domain="any", subset=subset, split=split))
+    source = SourceSpec(path=path, domain="any", subset=spec.subset, split=split, revision=spec.revision)
+    return list_hub_files(setting.rpartition(".")[0], source)

@@ -25,6 +25,8 @@ class _QuestionsSpec(Settings):
     """The split of a dataset of the hub with the questions."""
     examples_split: Annotated[str, NOT_IN_FINGERPRINT] = "dev"
     """The split of a dataset of the hub with the examples."""
+    revision: Annotated[str | None, NOT_IN_FINGERPRINT] = None
+    """The commit, branch or tag of a dataset of the hub; null takes the newest."""
     max_questions: PositiveInt | None = None
     """Only the first so many questions; null takes all."""
     max_questions_per_subject: PositiveInt | None = None

@@ -92,8 +92,10 @@ def _task_set(name: str, spec: StockTask, use: Use, tasks: Mapping[str, Any]) ->
     for leaf, task in tasks.items():
         num_documents = len(task.eval_docs)
         num_items = min(num_documents, spec.max_questions or num_documents)
-        num_fewshot, num_samples = task.get_config("num_fewshot") or 0, task.get_config("repeats") or 1
-        task.set_config("num_fewshot", num_fewshot)
+        if task.get_config("num_fewshot") is None:
+            task.set_config("num_fewshot", 0)
+        own_shots, num_samples = task.get_config("num_fewshot"), task.get_config("repeats") or 1
+        num_fewshot = own_shots if spec.num_fewshot is None else spec.num_fewshot
         asked.append(Asked(leaf, task, num_fewshot, num_items, num_samples))
     shots = sorted({one.num_fewshot for one in asked})
     details = {

@@ -39,7 +39,7 @@ def likelihood_set(name: str, spec: LikelihoodTask) -> TaskSet:
         shown = examples.of_pool(pool)
         task = make_task(
             f"{name}/{pool}",
-            {"test": [_document(one, "") for one in own], "dev": [_document(one, "") for one in shown]},
+            {"test": [_document(one, ANSWER_CUE) for one in own], "dev": [_document(one, ANSWER_CUE) for one in shown]},
             description="instruction",
             num_fewshot=len(shown),
             output_type="multiple_choice",
@@ -49,7 +49,8 @@ def likelihood_set(name: str, spec: LikelihoodTask) -> TaskSet:
             metric_list=[{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
         )
         prompts = [likelihood_prompt(one, shown) for one in own]
-        asked.append(Asked(f"{name}/{pool}", task, len(shown), len(own), prompts=prompts))
+        letters = [f" {letter}" for letter in LETTERS]
+        asked.append(Asked(f"{name}/{pool}", task, len(shown), len(own), prompts=prompts, continuations=letters))
     details = {"kind": spec.kind, "num_fewshot": spec.num_fewshot, "num_samples": 1, "chance": 1 / len(LETTERS)}
     num_items = sum(one.num_items for one in asked)
     return TaskSet(name, "likelihood", asked, partial(likelihood_rows, name), details, num_items)
@@ -83,7 +84,9 @@ def generated_set(name: str, spec: GeneratedTask | Gsm8kTask, job: EvaluationJob
             metric_list=[{"metric": "num_samples", "aggregation": "mean", "higher_is_better": True}],
         )
         prompts = [generated_prompt(one, shown, job.thought_open, job.thought_close) for one in own]
-        asked.append(Asked(f"{name}/{pool}", task, len(shown), len(own), spec.num_samples, prompts, settings))
+        asked.append(
+            Asked(f"{name}/{pool}", task, len(shown), len(own), spec.num_samples, prompts, generation=settings)
+        )
     details = {
         "kind": spec.kind,
         "num_fewshot": spec.num_fewshot,
@@ -136,12 +139,11 @@ def _by_pool(questions: Questions, pool_of: Callable[[Row], str | None]) -> dict
     return dict(sorted(pools.items()))
 
 
-def _document(question: Row, opening: str) -> Row:
+def _document(question: Row, ending: str) -> Row:
     """A question as lm-eval holds it: `prompt` is its own part of the prompt, `target` the right answer in words."""
-    prompt = question_text(question) + (opening or ANSWER_CUE)
     return question | {
         "instruction": instruction(question),
-        "prompt": prompt,
+        "prompt": question_text(question) + ending,
         "shown": right_answer(question),
         "target": right_answer(question),
     }
