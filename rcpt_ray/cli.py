@@ -52,6 +52,8 @@ def _dispatch(options: argparse.Namespace) -> None:
             from rcpt_ray.show import print_run
 
             print_run(options.run)
+        case "difficulty":
+            _difficulty(options)
         case "doctor":
             from rcpt_ray.doctor import print_checks
 
@@ -65,6 +67,18 @@ def _dispatch(options: argparse.Namespace) -> None:
             recipe = load_recipe(options.recipe, options.overrides)
             retry_rejected, as_is = getattr(options, "retry_rejected", False), getattr(options, "as_is", False)
             run_command(recipe, _STAGE_VERBS[verb][0], retry_rejected, as_is)
+
+
+def _difficulty(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from rcpt_ray.evaluation.difficulty import Cuts, write_difficulty
+
+    cuts = Cuts(options.easy, options.medium, options.hard)
+    for tier, number in write_difficulty(
+        options.questions, options.panel, Path(options.to), cuts, options.task
+    ).items():
+        print(f"{tier}  {number:,}")
 
 
 def _models(options: argparse.Namespace) -> None:
@@ -100,6 +114,20 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--license", help="the licence for the card, such as cc-by-4.0")
     show = verbs.add_parser("show", help="the finished stages of a run folder")
     show.add_argument("run", metavar="RUN", help="a run folder")
+    difficulty = verbs.add_parser("difficulty", help="how hard questions are, from the answers of a panel of models")
+    difficulty.add_argument("questions", metavar="QUESTIONS", help="a .parquet or .jsonl file in MMLU's columns")
+    difficulty.add_argument(
+        "--panel",
+        required=True,
+        nargs="+",
+        metavar="LOG",
+        help="a run or evaluation folder, samples_*.jsonl of lm-eval or a folder of these; one or more",
+    )
+    difficulty.add_argument("--to", required=True, metavar="FILE", help="a .parquet or .jsonl file for the questions")
+    difficulty.add_argument("--task", help="the task that is meant, where a log has several with the same questions")
+    for tier, least in (("easy", 1.0), ("medium", 0.6), ("hard", 0.3)):
+        words = f"the least share of right answers of an {tier} question" if tier == "easy" else f"the same of {tier}"
+        difficulty.add_argument(f"--{tier}", type=float, default=least, metavar="SHARE", help=f"{words} ({least:g})")
     verbs.add_parser("doctor", help="check this machine and say what to do")
     actions = verbs.add_parser("models", help="models by name").add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="names besides hub ids and folders")

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rcpt_ray.corpus.reading.files import digest_files, list_files
+from rcpt_ray.corpus.reading.files import SourceFile, digest_files, list_files
+from rcpt_ray.evaluation.files import task_files
 from rcpt_ray.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def evaluation_digests(recipe: Recipe) -> dict[str, str]:
     Raises:
         UserError: a path names no file.
     """
-    return {f"decontaminate/{name}": digest_files(list_files(*place)) for name, place in _places(recipe)}
+    return {f"decontaminate/{name}": digest_files(files) for name, files in _files(recipe)}
 
 
 def evaluation_index(recipe: Recipe) -> "EvaluationIndex | None":
@@ -31,20 +32,22 @@ def evaluation_index(recipe: Recipe) -> "EvaluationIndex | None":
     return None if spec is None else EvaluationIndex.build(_texts(recipe), spec)
 
 
-def _places(recipe: Recipe) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Name of each set with the setting and its path."""
+def _files(recipe: Recipe) -> Iterator[tuple[str, list[SourceFile]]]:
+    """The files of each set by its name: questions, the local data of stock tasks, and what the recipe names."""
     spec = recipe.corpus.decontaminate
     if spec is None:
         return
     for name, task in recipe.evaluation.tasks.items():
-        yield name, (f"evaluation.tasks.{name}.path", task.path)
+        for use, files in task_files(f"evaluation.tasks.{name}", task).items():
+            if use != "examples":
+                yield name if use == "questions" else f"{name}/{use}", files
     for number, path in enumerate(spec.more_paths):
-        yield f"more-{number}", (f"corpus.decontaminate.more_paths.{number}", path)
+        yield f"more-{number}", list_files(f"corpus.decontaminate.more_paths.{number}", path)
 
 
 def _texts(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
     from rcpt_ray.corpus.evaluation_texts import read_evaluation_texts
-    from rcpt_ray.corpus.reading.read import read_path
+    from rcpt_ray.corpus.reading.read import read_records
 
-    for name, place in _places(recipe):
-        yield from read_evaluation_texts(name, (record for record, _, _ in read_path(*place)))
+    for name, files in _files(recipe):
+        yield from read_evaluation_texts(name, (record for file in files for record, _ in read_records(file)))

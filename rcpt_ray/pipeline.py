@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rcpt_ray.comparison import Variant
-from rcpt_ray.corpus.reading.files import RECORDS, digest_files, list_files
 from rcpt_ray.errors import UserError
-from rcpt_ray.evaluation.questions import read_task
+from rcpt_ray.evaluation.inputs import check_task
 from rcpt_ray.models import ResolvedModel, resolve_model
 from rcpt_ray.recipe import ArmSettings, Recipe
 from rcpt_ray.report.gather import gather
@@ -226,12 +225,7 @@ def _resolve(spec: ModelSpec, tokenizer_only: bool) -> ResolvedModel:
 
 def _check_questions(recipe: Recipe) -> dict[str, str]:
     """Read every question set once, and return the digests of their files."""
-    digests = {}
+    digests = dict[str, str]()
     for name, task in recipe.evaluation.tasks.items():
-        setting = f"evaluation.tasks.{name}"
-        read_task(setting, task)
-        digests[f"{name}/questions"] = digest_files(list_files(f"{setting}.path", task.path, RECORDS))
-        if task.examples_path:
-            examples = list_files(f"{setting}.examples_path", task.examples_path, RECORDS)
-            digests[f"{name}/examples"] = digest_files(examples)
+        digests |= check_task(name, task)
     return digests

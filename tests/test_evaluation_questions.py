@@ -10,11 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rcpt_ray.corpus.evaluation_texts import read_evaluation_texts
 from rcpt_ray.corpus.reading.read import read_path
 from rcpt_ray.errors import UserError
-from rcpt_ray.evaluation.questions import question_text, read_questions, read_task
-from rcpt_ray.evaluation.spec import TaskSpec
-from rcpt_ray.evaluation.tasks import group_questions
+from rcpt_ray.evaluation.categories import CATEGORIES, CATEGORY_OF_SUBJECT
+from rcpt_ray.evaluation.gsm8k import read_problems
+from rcpt_ray.evaluation.inputs import check_task
+from rcpt_ray.evaluation.prompts import generated_prompt, likelihood_prompt
+from rcpt_ray.evaluation.questions import read_questions, read_task
+from rcpt_ray.evaluation.spec import EvaluationSpec, Gsm8kTask, LikelihoodTask, StockTask
 
 Row = dict[str, Any]
 SETTING = "evaluation.tasks.mmlu.path"
@@ -49,26 +53,37 @@ def test_question_without_id_gets_one_from_its_file_and_place(tmp_path: Path) ->
     ]
 
 
-@pytest.mark.parametrize(
-    ("columns", "group"),
-    [
-        ({"subject": "anatomy", "domain": "stem"}, "stem"),
-        ({"subject": "anatomy"}, "anatomy"),
-        ({"subject": ""}, "all"),
-        ({"subject": "anatomy", "domain": None}, "anatomy"),
-    ],
-    ids=["domain", "subject", "neither", "no domain"],
-)
-def test_group_is_the_domain_else_the_subject(tmp_path: Path, columns: Row, group: str) -> None:
-    (row,) = read_questions(SETTING, write(tmp_path / "test.jsonl", [question(**columns)]))
-    assert row["group"] == group
+def test_question_without_id_is_known_by_subject_and_index(tmp_path: Path) -> None:
+    rows = [question(1, index=0), question(2, index=0, subject="virology"), question(3, index=1, id="own-id")]
+    ids = [row["item_id"] for row in read_questions(SETTING, write(tmp_path / "test.jsonl", rows))]
+    assert ids == ["anatomy-0", "virology-0", "own-id"]
 
 
-def test_groups_come_in_order_of_name_and_keep_their_questions(tmp_path: Path) -> None:
-    rows = [question(number, domain=domain) for number, domain in enumerate(["stem", "law", "stem"])]
-    groups = group_questions(read_questions(SETTING, write(tmp_path / "test.jsonl", rows)))
-    texts = {name: [each["question"] for each in questions] for name, questions in groups.items()}
-    assert list(texts.items()) == [("law", ["Question 1?"]), ("stem", ["Question 0?", "Question 2?"])]
+def test_categories_of_mmlu_stand_in_where_every_subject_is_mmlus(tmp_path: Path) -> None:
+    subjects = ["formal_logic", "anatomy", "astronomy", "sociology"]
+    rows = [question(number, subject=subject) for number, subject in enumerate(subjects)]
+    found = read_questions(SETTING, write(tmp_path / "test.jsonl", rows))
+    assert [row["category"] for row in found] == ["humanities", "other", "stem", "social_sciences"]
+    mixed = read_questions(SETTING, write(tmp_path / "mixed.jsonl", [*rows, question(9, subject="knitting")]))
+    assert {row["category"] for row in mixed} == {""}
+    own = read_questions(SETTING, write(tmp_path / "own.jsonl", [question(1, category="mine"), question(2)]))
+    assert [row["category"] for row in own] == ["mine", ""]
+
+
+def test_mmlu_has_57_subjects_in_four_categories() -> None:
+    numbers = Counter(CATEGORY_OF_SUBJECT.values())
+    assert numbers == {"stem": 18, "humanities": 13, "social_sciences": 12, "other": 14}
+    assert set(numbers) == set(CATEGORIES)
+
+
+def test_only_the_first_questions_of_each_subject_are_taken(tmp_path: Path) -> None:
+    subjects = ["anatomy", "virology", "anatomy", "anatomy", "virology", "virology"]
+    rows = [question(number, subject=subject) for number, subject in enumerate(subjects)]
+    spec = LikelihoodTask(path=write(tmp_path / "test.jsonl", rows), max_questions_per_subject=2)
+    questions, _ = read_task("evaluation.tasks.mmlu", spec)
+    assert [row["question"] for row in questions] == ["Question 0?", "Question 1?", "Question 2?", "Question 4?"]
+    questions, _ = read_task("evaluation.tasks.mmlu", spec.model_copy(update={"max_questions": 3}))
+    assert len(questions) == 3
 
 
 def test_only_the_first_questions_are_read_where_so_many_are_wanted(tmp_path: Path) -> None:
@@ -76,9 +91,21 @@ def test_only_the_first_questions_are_read_where_so_many_are_wanted(tmp_path: Pa
     assert [row["question"] for row in read_questions(SETTING, path, max_questions=2)] == ["Question 0?", "Question 1?"]
 
 
-def test_question_is_shown_with_lettered_choices_up_to_its_answer() -> None:
-    shown = question_text(question(choices=["yes", "no", "both", "neither"]))
-    assert shown == "Question 1?\nA. yes\nB. no\nC. both\nD. neither\nAnswer:"
+def test_likelihood_prompt_is_that_of_lm_evals_mmlu() -> None:
+    asked, shown = question(choices=["yes", "no", "both", "neither"], subject="college_biology"), question(7)
+    assert likelihood_prompt(asked, [shown | {"thought": "not shown"}]) == (
+        "The following are multiple choice questions (with answers) about college biology.\n\n"
+        "Question 7?\nA. choice 7.0\nB. choice 7.1\nC. choice 7.2\nD. choice 7.3\nAnswer: C\n\n"
+        "Question 1?\nA. yes\nB. no\nC. both\nD. neither\nAnswer:"
+    )
+
+
+def test_generated_prompt_shows_thoughts_of_examples_and_ends_with_the_opening() -> None:
+    asked, shown = question(subject=""), question(7, choices=["1", "2", "3", "4"], thought="It is three.")
+    assert generated_prompt(asked, [shown], "<t>", "</t>\n").endswith(
+        "Question 7?\nA. 1\nB. 2\nC. 3\nD. 4\n<t>It is three.</t>\nAnswer: C\n\n"
+        "Question 1?\nA. choice 1.0\nB. choice 1.1\nC. choice 1.2\nD. choice 1.3\n<t>"
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,40 +147,99 @@ def test_missing_file_is_refused_by_its_setting(tmp_path: Path) -> None:
         read_questions(SETTING, str(tmp_path / "nowhere.jsonl"))
 
 
-def task(folder: Path, domains_of_examples: list[str], num_fewshot: int) -> TaskSpec:
-    questions = [question(number, domain=domain) for number, domain in enumerate(["stem", "law"])]
-    examples = [question(number, domain=domain) for number, domain in enumerate(domains_of_examples)]
-    return TaskSpec(
+def task(folder: Path, examples: list[Row], num_fewshot: int) -> LikelihoodTask:
+    """A question of algebra in the domain stem, and one of torts in law."""
+    questions = [question(1, subject="algebra", domain="stem"), question(2, subject="torts", domain="law")]
+    return LikelihoodTask(
         path=write(folder / "test.jsonl", questions),
         examples_path=write(folder / "dev.jsonl", examples) if examples else None,
         num_fewshot=num_fewshot,
     )
 
 
-def test_task_has_questions_and_examples(tmp_path: Path) -> None:
-    questions, examples = read_task("evaluation.tasks.mmlu", task(tmp_path, ["law", "stem", "stem"], num_fewshot=1))
-    assert (len(questions), len(examples)) == (2, 3)
+def examples_in(*places: tuple[str, str]) -> list[Row]:
+    return [question(100 + number, subject=subject, domain=domain) for number, (subject, domain) in enumerate(places)]
+
+
+def test_examples_are_of_the_own_subject_else_of_the_domain(tmp_path: Path) -> None:
+    """Algebra has two of its own; torts has one, so its domain gives two, in the order of the file."""
+    places = [("contracts", "law"), ("algebra", "stem"), ("torts", "law"), ("optics", "stem"), ("algebra", "stem")]
+    questions, examples = read_task("evaluation.tasks.mmlu", task(tmp_path, examples_in(*places), num_fewshot=2))
+    pools = [examples.pool_of(one) for one in questions]
+    assert pools == ["subject=algebra", "domain=law"]
+    shown = [[one["question"] for one in examples.of_pool(pool)] for pool in pools if pool]
+    assert shown == [["Question 101?", "Question 104?"], ["Question 100?", "Question 102?"]]
 
 
 @pytest.mark.parametrize(
-    ("domains", "said"),
+    ("places", "said"),
     [
-        (["stem", "stem", "law"], "has 1 examples of law"),
-        (["stem", "stem"], "has 0 examples of law"),
-        ([], "has 0 examples of law"),
+        ([("algebra", "stem")] * 2 + [("contracts", "law")], "has 1 examples of torts"),
+        ([("algebra", "stem")] * 2, "has 0 examples of torts"),
+        ([], "has 0 examples of algebra"),
     ],
-    ids=["too few", "none of the group", "none"],
+    ids=["too few", "none of the domain", "none"],
 )
-def test_group_with_fewer_examples_than_shots_is_refused(tmp_path: Path, domains: list[str], said: str) -> None:
+def test_question_with_fewer_examples_than_shots_is_refused(
+    tmp_path: Path, places: list[tuple[str, str]], said: str
+) -> None:
     with pytest.raises(UserError) as told:
-        read_task("evaluation.tasks.mmlu", task(tmp_path, domains, num_fewshot=2))
+        read_task("evaluation.tasks.mmlu", task(tmp_path, examples_in(*places), num_fewshot=2))
     assert str(told.value).startswith("evaluation.tasks.mmlu.num_fewshot=2 but examples_path " + said)
     assert str(told.value).endswith("add examples or lower num_fewshot")
 
 
 def test_without_shots_no_examples_are_needed(tmp_path: Path) -> None:
-    _, examples = read_task("evaluation.tasks.mmlu", task(tmp_path, [], num_fewshot=0))
-    assert examples == []
+    questions, examples = read_task("evaluation.tasks.mmlu", task(tmp_path, [], num_fewshot=0))
+    pools = {examples.pool_of(one) for one in questions}
+    assert pools == {"all"} and examples.of_pool("all") == []
+
+
+def test_word_problems_have_numbers_and_solutions_without_notes(tmp_path: Path) -> None:
+    solved = "He has 2+3=<<2+3=5>>5 dozen.\nThat is 5*12=<<5*12=60>>60.\n#### 1,060.50"
+    path = write(tmp_path / "gsm.jsonl", [{"question": " How many eggs? ", "answer": solved}])
+    (problem,), examples = read_problems("evaluation.tasks.gsm", Gsm8kTask(kind="gsm8k", path=path))
+    assert (problem["item_id"], problem["question"], problem["answer"]) == ("gsm-00000", "How many eggs?", "1060.5")
+    assert problem["thought"] == "He has 2+3=5 dozen.\nThat is 5*12=60." and examples == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [("It is 7.", "ends with #### and its number"), ("#### seven", "has no number after ####"), (7, "ends with ####")],
+)
+def test_word_problem_without_a_number_is_refused(tmp_path: Path, answer: object, said: str) -> None:
+    path = write(tmp_path / "gsm.jsonl", [{"question": "How many?", "answer": answer}])
+    with pytest.raises(UserError, match=said):
+        read_problems("evaluation.tasks.gsm", Gsm8kTask(kind="gsm8k", path=path))
+
+
+def test_names_of_lm_eval_are_looked_up_before_anything_is_made() -> None:
+    for name in ("mmlu_anatomy", "gpqa"):
+        assert check_task("x", StockTask(kind="stock", name=name)) == {}
+    with pytest.raises(UserError, match=r"^evaluation.tasks.x.name=gpqa_diamant is no task of lm-eval"):
+        check_task("x", StockTask(kind="stock", name="gpqa_diamant"))
+
+
+def test_questions_of_stock_tasks_are_looked_for_in_the_corpus_too() -> None:
+    """GPQA writes its columns large."""
+    texts = list(read_evaluation_texts("gpqa", [{"Question": "Which element is it?", "Correct Answer": "Tin"}]))
+    assert texts == [("gpqa", "0", "Which element is it?")]
+
+
+def test_digests_of_a_tasks_files_go_by_their_content(tmp_path: Path) -> None:
+    spec = task(tmp_path, examples_in(("algebra", "stem")), num_fewshot=0)
+    before = check_task("mmlu", spec)
+    assert set(before) == {"mmlu/questions", "mmlu/examples"}
+    write(tmp_path / "dev.jsonl", examples_in(("optics", "stem")))
+    after = check_task("mmlu", spec)
+    assert after["mmlu/questions"] == before["mmlu/questions"] and after["mmlu/examples"] != before["mmlu/examples"]
+
+
+def test_thought_that_leaves_no_room_for_a_question_is_refused() -> None:
+    tasks = {"gsm": {"kind": "gsm8k", "path": "gsm.jsonl", "max_thought_tokens": 500, "max_answer_tokens": 12}}
+    EvaluationSpec(tasks=tasks, max_length_tokens=513)
+    with pytest.raises(ValueError, match=r"tasks.gsm: max_thought_tokens=500 .* max_length_tokens=512"):
+        EvaluationSpec(tasks=tasks, max_length_tokens=512)
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,16 @@ from rcpt_ray.corpus.reading.pieces import pieces_of, source_files
 from rcpt_ray.corpus.reading.read import read_piece
 from rcpt_ray.corpus.spec import SourceSpec
 from rcpt_ray.errors import UserError
+from rcpt_ray.evaluation.questions import read_task
+from rcpt_ray.evaluation.spec import LikelihoodTask
 answers = []
 for fields in json.loads(sys.argv[1]):
+    if "examples_path" in fields:
+        spec = LikelihoodTask(**fields)
+        questions, examples = read_task("evaluation.tasks.quiz", spec)
+        shown = examples.of_pool(examples.pool_of(questions[0]))
+        answers.append([[one["item_id"] for one in own] for own in (questions, shown)])
+        continue
     spec = SourceSpec(**({"path": "hf://owner/opinions", "domain": "law"} | fields))
     try:
         files = source_files("web", spec)
@@ -71,6 +79,15 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (packed / "README.md").write_text(f"---\n{json.dumps(card)}\n---\n")
     for name in ("small", "large"):
         (packed / f"{name}.jsonl.gz").write_bytes(gzip.compress(json.dumps({"id": 1, "text": name}).encode()))
+    quiz = root / "owner" / "quiz" / "all"
+    quiz.mkdir(parents=True)
+    for split, number in (("test", 3), ("dev", 2)):
+        row = {"question": "Which?", "subject": "anatomy", "choices": list("wxyz"), "answer": 1}
+        rows = [row | {"id": f"{split}{one}"} for one in range(number)]
+        pq.write_table(pa.Table.from_pylist(rows), quiz / f"{split}-00000-of-00001.parquet")
+    splits = [{"split": split, "path": f"all/{split}-*"} for split in ("test", "dev")]
+    card = {"configs": [{"config_name": "all", "data_files": splits}]}
+    (quiz.parent / "README.md").write_text(f"---\n{json.dumps(card)}\n---\n")
     tables = root / "owner" / "tables"
     tables.mkdir()
     (tables / "train.csv").write_text("text\nno\n")
@@ -90,6 +107,7 @@ def answers(datasets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "no dataset": {"path": "hf://owner/nothing"},
         "no name": {"path": "hf://owner/a/b"},
         "csv": {"path": "hf://owner/tables"},
+        "questions": {"path": "hf://owner/quiz", "examples_path": "hf://owner/quiz", "num_fewshot": 2},
     }
     with dataset_hub(datasets) as endpoint:
         found = answers_of(endpoint, tmp_path_factory.mktemp("home"), *asked.values())
@@ -110,6 +128,10 @@ def test_first_rows_are_the_first_rows(answers: dict[str, Any]) -> None:
 def test_revision_split_and_subset_choose(answers: dict[str, Any]) -> None:
     assert answers["pinned"][1] == [["test0", "Text 0"]]
     assert answers["subset"][1] == [["1", "large"]]
+
+
+def test_questions_of_an_evaluation_and_their_examples_are_splits(answers: dict[str, Any]) -> None:
+    assert answers["questions"] == [["test0", "test1", "test2"], ["dev0", "dev1"]]
 
 
 def test_digest_follows_what_is_read(answers: dict[str, Any]) -> None:

@@ -160,7 +160,8 @@ def test_measuring_changes_no_bit_of_the_model(
 
 def test_held_out_bits_are_those_of_the_evaluation(tiny_model_folder: Path, tmp_path: Path) -> None:
     """By lm-eval itself, short texts and one that needs windows."""
-    from rcpt_ray.evaluation.run import EvaluationJob, evaluate
+    from rcpt_ray.evaluation.job import EvaluationJob
+    from rcpt_ray.evaluation.run import evaluate
     from rcpt_ray.evaluation.spec import EvaluationSpec
 
     texts = {"law": ["Held.", "The appeal fails. " * 9], "stem": ["Ω is a set: <|im_end|>", "n + 1 is odd."]}

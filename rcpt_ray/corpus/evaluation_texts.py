@@ -12,6 +12,8 @@ from typing import Any
 
 from rcpt_ray.errors import UserError
 
+_QUESTION = ("question", "Question", "text")
+"""Columns with a question; GPQA writes it large."""
 _CALCULATION = re.compile(r"<<[^<>]*>>")
 """GSM8K's notes for a calculator inside an answer, such as 48/2=<<48/2=24>>24."""
 
@@ -27,9 +29,7 @@ def read_evaluation_texts(set_name: str, records: Iterable[Mapping[str, Any]]) -
     """
     for number, record in enumerate(records):
         item_id = str(number if record.get("id") is None else record["id"])
-        question = record.get("question")
-        if not isinstance(question, str):
-            question = record.get("text")
+        question = next((text for name in _QUESTION if isinstance(text := record.get(name), str)), None)
         if not isinstance(question, str):
             raise UserError(
                 f"decontamination against {set_name}: record {number} has {', '.join(map(str, record)) or 'nothing'}; "

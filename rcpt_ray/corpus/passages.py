@@ -61,14 +61,18 @@ def cut_passages(text: str, max_tokens: int, count_tokens: CountTokens) -> list[
     return checked
 
 
+def sentence_ends(text: str) -> list[int]:
+    """Where the white space behind each sentence begins, the last sentence's left out; abbreviations end none."""
+    return [found.span("cut")[0] for found in _SENTENCE_END.finditer(text) if not _is_abbreviation(text, found)]
+
+
 Place = tuple[int, float]
 """Where a piece may begin, and the price of a cut there."""
 
 
 def _places(text: str) -> list[Place]:
     """The ends of sentences and paragraphs, from 0 to the length of the text; pieces begin with their white space."""
-    sentences = (found.span("cut")[0] for found in _SENTENCE_END.finditer(text) if not _is_abbreviation(text, found))
-    price = dict.fromkeys(sentences, SENTENCE)
+    price = dict.fromkeys(sentence_ends(text), SENTENCE)
     price |= {found.start(): PARAGRAPH for found in _PARAGRAPH_END.finditer(text)}
     displays = _displays(text)
     begin, end = next(displays, (len(text), len(text)))

@@ -1,123 +1,131 @@
 """Score one model by lm-eval, and check that lm-eval did what was asked.
 
-The tokenizer splits special tokens: a text or question that holds `<|im_end|>` is scored as those characters, as in
-training. A set of questions with other shots or fewer items than asked fails the stage.
+    scores.parquet    records.SCORE
+    answers.parquet   records.ANSWER, where tasks are generated
+    choices.parquet   records.CHOICE, where tasks are by likelihood
+
+The tasks of one engine follow one another on the same model; each is checked (checks.py) before the next begins, so a
+mistake costs as little as it can. in = ok + rejected in items, and no item stands twice in a metric of a task. Whoever
+calls `evaluate` ends the models that it opened (models.py).
 """
 
-import math
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rcpt_ray.artifacts import Counts, Outcome, write_table
+from rcpt_ray.evaluation.asked import Row, Rows, TaskSet
+from rcpt_ray.evaluation.checks import check_ran, check_truncations
 from rcpt_ray.evaluation.job import EvaluationJob
-from rcpt_ray.evaluation.questions import read_task
-from rcpt_ray.evaluation.tasks import HELDOUT, bits_per_byte_task, group_questions, likelihood_task
+from rcpt_ray.evaluation.models import open_model
+from rcpt_ray.evaluation.spec import LikelihoodTask, StockTask
+from rcpt_ray.evaluation.stock import figures_without_rows, stock_set
+from rcpt_ray.evaluation.tasks import generated_set, likelihood_set
+from rcpt_ray.evaluation.tasks_heldout import HELDOUT, THOUGHTS, heldout_set, thoughts_set
 from rcpt_ray.hardware import fast_number_format
-from rcpt_ray.records import SCORE
+from rcpt_ray.mixture.tokenize import token_counter
+from rcpt_ray.records import ANSWER, CHOICE, SCORE
 
-Row = dict[str, Any]
+_TABLES = {"answers": ANSWER, "choices": CHOICE}
 
 
 def evaluate(job: EvaluationJob) -> Outcome:
-    """Write scores.parquet (records.SCORE) of a model; counts are in items."""
-    import torch
-    from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
-    from transformers import AutoTokenizer
+    """Write the rows of a model; counts are in items.
 
-    spec, precision = job.spec, fast_number_format(job.spec.precision)
-    if not torch.cuda.is_available():
-        torch.set_num_threads(spec.cpus)
-    model = HFLM(
-        pretrained=job.model_path,
-        tokenizer=AutoTokenizer.from_pretrained(job.model_path, split_special_tokens=True, local_files_only=True),
-        dtype={"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}[precision],
-        device="cuda" if torch.cuda.is_available() else "cpu",
-        # lm-eval would take it in the model's format: bits per byte were off by 0.2% in bf16.
-        softmax_dtype="float32",
-        batch_size=spec.batch_size,
-        max_length=spec.max_length_tokens,
+    Raises:
+        UserError: data, names or lengths that the user can mend.
+        LmEvalDiffers: lm-eval did something else than asked.
+    """
+    rows, details, seconds = Rows(), dict[str, dict[str, Any]](), 0.0
+    with tempfile.TemporaryDirectory(dir=job.folder, prefix=".stock-") as work:
+        sets = task_sets(job, Path(work))
+        for use in ("likelihood", "generation"):
+            for task_set in sets:
+                if task_set.use == use and task_set.asked:
+                    model, started = open_model(job, use), time.monotonic()
+                    made, told = run_set(job, model, task_set)
+                    seconds += time.monotonic() - started
+                    rows.add(made)
+                    details[task_set.name] = told
+    _check_once(rows.scores)
+    write_table(job.folder / "scores.parquet", pa.Table.from_pylist(rows.scores, schema=SCORE))
+    for name, schema in _TABLES.items():
+        if getattr(rows, name):
+            write_table(job.folder / f"{name}.parquet", pa.Table.from_pylist(getattr(rows, name), schema=schema))
+    num_ok, rejected = sum(one.num_items for one in sets), sum((one.rejected for one in sets), Counter[str]())
+    heldout = {name: details.pop(name) for name in (HELDOUT, THOUGHTS) if name in details}
+    return Outcome(
+        counts=Counts.of("item", num_ok, rejected),
+        details={"precision": fast_number_format(job.spec.precision), "tasks": details, "heldout": heldout},
+        throughput={"items_per_s": num_ok / seconds} if seconds else {},
     )
-    tasks, wanted_shots, items = _tasks(job)
-    results = simple_evaluate(
-        model=model,
-        tasks=list(tasks.values()),
-        # Our tasks stand alone; reading the index of all of lm-eval's tasks would take ten seconds an arm.
-        task_manager=TaskManager(include_defaults=False),
+
+
+def task_sets(job: EvaluationJob, work: Path) -> list[TaskSet]:
+    """Everything that a job asks for, in the order of the recipe."""
+    sets: list[TaskSet] = []
+    for name, spec in job.spec.tasks.items():
+        match spec:
+            case LikelihoodTask():
+                sets.append(likelihood_set(name, spec))
+            case StockTask():
+                sets.append(stock_set(name, spec, job.seed, work))
+            case _:
+                sets.append(generated_set(name, spec, job))
+    heldout = heldout_set(job) if job.spec.heldout_bits_per_byte else None
+    thoughts = thoughts_set(job, token_counter(job.model_path)) if job.thought_parts else None
+    return sets + [one for one in (heldout, thoughts) if one is not None]
+
+
+def run_set(job: EvaluationJob, model: Any, task_set: TaskSet) -> tuple[Rows, dict[str, Any]]:
+    """The rows of one task, and what of it goes into the manifest, after all checks."""
+    # Not simple_evaluate, which spends two seconds on a description of the machine each time.
+    from lm_eval import evaluate as run_tasks
+
+    for asked in task_set.asked:
+        asked.task.set_fewshot_seed(job.seed)
+    set_seeds(job.seed)
+    before, spec = model.num_truncated, job.spec.tasks.get(task_set.name)
+    results = run_tasks(
+        lm=model,
+        task_dict={"tasks": {asked.name: asked.task for asked in task_set.asked}},
+        limit=spec.max_questions if isinstance(spec, StockTask) else None,
         bootstrap_iters=0,
         log_samples=True,
-        random_seed=job.seed,
-        numpy_random_seed=job.seed,
-        torch_random_seed=job.seed,
-        fewshot_random_seed=job.seed,
     )
-    rows: list[Row] = []
-    for name in tasks:
-        _check(name, results, wanted_shots[name], len(items[name]))
-        rows += _score_rows(name, results["samples"][name])
-    write_table(job.folder / "scores.parquet", pa.Table.from_pylist(rows, schema=SCORE))
-    return Outcome(
-        counts=Counts(unit="item", num_in=sum(map(len, items.values())), num_ok=len(rows)),
-        details={
-            "precision": precision,
-            "shots": wanted_shots,
-            "items": {name: len(rows) for name, rows in items.items()},
-        },
-    )
+    num_truncated = model.num_truncated - before
+    check_truncations(task_set, num_truncated, job.spec.max_length_tokens)
+    rows, figures = Rows(), dict[str, dict[str, float]]()
+    for asked in task_set.asked:
+        samples = check_ran(asked, results)
+        rows.add(task_set.rows(asked.name, samples))
+        figures |= figures_without_rows(asked.name, samples, results)
+    told = dict(task_set.details) | {
+        "num_items": task_set.num_items,
+        "num_truncated": num_truncated,
+        "engine": model.engine,
+    }
+    return rows, told | ({"figures": figures} if figures and isinstance(spec, StockTask) else {})
 
 
-def _tasks(job: EvaluationJob) -> tuple[dict[str, Any], dict[str, int], dict[str, list[Row]]]:
-    """Tasks, shots and items by name of task, as asked for."""
-    tasks: dict[str, Any] = {}
-    shots: dict[str, int] = {}
-    items: dict[str, list[Row]] = {}
-    for set_name, spec in job.spec.tasks.items():
-        setting = f"evaluation.tasks.{set_name}"
-        all_questions, examples = read_task(setting, spec)
-        of_group = group_questions(examples)
-        for group, questions in group_questions(all_questions).items():
-            name = f"{set_name}/{group}"
-            shots[name], items[name] = spec.num_fewshot, questions
-            tasks[name] = likelihood_task(name, questions, of_group.get(group, []), spec.num_fewshot)
-    documents = [row for part in job.heldout_parts for row in pq.read_table(part).to_pylist()]
-    if job.spec.heldout_bits_per_byte and documents:
-        shots[HELDOUT], items[HELDOUT] = 0, documents
-        tasks[HELDOUT] = bits_per_byte_task(documents)
-    return tasks, shots, items
+def set_seeds(seed: int) -> None:
+    """Seeds of everything that a task or a model of lm-eval may draw from."""
+    import numpy
+    import torch
+
+    random.seed(seed)
+    numpy.random.seed(seed)
+    torch.manual_seed(seed)
 
 
-def _check(name: str, results: Row, shots: int, num_items: int) -> None:
-    """Compare what lm-eval says it ran with what was asked."""
-    ran_shots, ran_items = results["n-shot"][name], results["n-samples"][name]["effective"]
-    if ran_shots != shots or ran_items != num_items or len(results["samples"][name]) != num_items:
-        raise RuntimeError(
-            f"lm-eval ran {name} with {ran_shots} shots on {ran_items} items, but {shots} shots on {num_items} items "
-            "were asked for"
-        )
-
-
-def _score_rows(name: str, samples: list[Row]) -> list[Row]:
-    rows = []
-    for sample in samples:
-        document = sample["doc"]
-        row = {
-            "task": name.split("/")[0],
-            "domain": document["domain"],
-            "subject": document.get("subject", ""),
-            "difficulty": document.get("difficulty", ""),
-        }
-        if name == HELDOUT:
-            log_likelihood, num_bytes = sample["bits_per_byte"]
-            row |= {
-                "item_id": document["doc_id"],
-                "metric": "bits_per_byte",
-                "weight": float(num_bytes),
-                "value": -log_likelihood / num_bytes / math.log(2),
-            }
-        else:
-            row |= {"item_id": document["item_id"], "metric": "acc", "weight": 1.0, "value": float(sample["acc"])}
-        rows.append(row)
-    return rows
+def _check_once(scores: Sequence[Row]) -> None:
+    """No item twice in a metric of a task."""
+    counted = Counter((row["task"], row["metric"], row["item_id"]) for row in scores)
+    twice = [key for key, number in counted.items() if number > 1]
+    assert not twice, f"item {twice[0][2]} has two scores in {twice[0][1]} of {twice[0][0]}"

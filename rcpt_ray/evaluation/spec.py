@@ -15,9 +15,18 @@ class _QuestionsSpec(Settings):
     """Where the questions of a task are."""
 
     path: DataPath
-    """A .parquet or .jsonl file of questions; `samples://` is the folder of samples in the package."""
+    """A .parquet or .jsonl file of questions; `samples://` is the folder of samples in the package, and hf://owner/name
+    a dataset of the hub."""
     examples_path: Annotated[DataPath | None, NOT_IN_FINGERPRINT] = None
     """The same for few-shot examples."""
+    subset: Annotated[str | None, NOT_IN_FINGERPRINT] = None
+    """The subset of a dataset of the hub; null takes its default one."""
+    split: Annotated[str, NOT_IN_FINGERPRINT] = "test"
+    """The split of a dataset of the hub with the questions."""
+    examples_split: Annotated[str, NOT_IN_FINGERPRINT] = "dev"
+    """The split of a dataset of the hub with the examples."""
+    revision: Annotated[str | None, NOT_IN_FINGERPRINT] = None
+    """The commit, branch or tag of a dataset of the hub; null takes the newest."""
     max_questions: PositiveInt | None = None
     """Only the first so many questions; null takes all."""
     max_questions_per_subject: PositiveInt | None = None
@@ -75,10 +84,14 @@ class StockTask(Settings):
     """The name that lm-eval lists."""
     data: Annotated[dict[str, DataPath], NOT_IN_FINGERPRINT] = Field(default_factory=dict)
     """Local files by split (test, validation, train) instead of the data on the hub."""
+    subset_column: str | None = None
+    """The column of `data` with the subset that a row belongs to, where the name is a group whose tasks each take one:
+    `subject` for mmlu. Null gives every row to every task, which is right for tasks that choose their rows themselves,
+    as those of mmlu_pro do."""
     num_fewshot: int | None = Field(default=None, ge=0)
     """Shots; null takes the task's own."""
     max_questions: PositiveInt | None = None
-    """Only the first so many questions; null takes all."""
+    """Only the first so many questions of each of the name's tasks; null takes all."""
 
 
 def _kind(value: Any) -> str:
@@ -138,3 +151,17 @@ class EvaluationSpec(Settings):
     beside_training: Annotated[bool, NOT_IN_FINGERPRINT] = False
     """Evaluate each checkpoint while the training goes on, on CPUs and GPUs of its own (likelihood tasks and bits per
     byte); where there are none free, the last checkpoint when the training has ended."""
+
+    @model_validator(mode="after")
+    def _thoughts_fit(self) -> "EvaluationSpec":
+        for name, task in self.tasks.items():
+            if not isinstance(task, GenerationSettings):
+                continue
+            written = task.max_thought_tokens + task.max_answer_tokens
+            if written >= self.max_length_tokens:
+                raise ValueError(
+                    f"tasks.{name}: max_thought_tokens={task.max_thought_tokens} and "
+                    f"max_answer_tokens={task.max_answer_tokens} leave no room for a question in "
+                    f"max_length_tokens={self.max_length_tokens}; lower the first or raise the last"
+                )
+        return self

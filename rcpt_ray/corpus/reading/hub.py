@@ -16,13 +16,14 @@ from rcpt_ray.errors import UserError
 _PATHS_AT_ONCE = 500
 
 
-def list_hub_files(name: str, spec: SourceSpec) -> list[SourceFile]:
+def list_hub_files(setting: str, spec: SourceSpec) -> list[SourceFile]:
     """The files of a source's subset and split, in the dataset's order, at one commit.
+
+    `setting` is what the source is called in the recipe, for the words of an error.
 
     Raises:
         UserError: the dataset, subset, split or revision is not there, or the hub does not answer.
     """
-    setting = f"corpus.sources.{name}"
     dataset = spec.path.removeprefix("hf://").strip("/")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", dataset):
         raise UserError(f"{setting}.path={spec.path} names no dataset; write hf://owner/name")

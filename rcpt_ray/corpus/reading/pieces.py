@@ -64,7 +64,7 @@ def source_files(name: str, spec: SourceSpec) -> list[SourceFile]:
     if scheme_of(spec.path) == "hf":
         from rcpt_ray.corpus.reading.hub import list_hub_files
 
-        return list_hub_files(name, spec)
+        return list_hub_files(f"corpus.sources.{name}", spec)
     return list_files(f"corpus.sources.{name}.path", spec.path)
 
 
