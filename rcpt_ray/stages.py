@@ -172,9 +172,9 @@ def evaluation_stage(
 
         assert model_path is not None
         cluster.connect(recipe.cluster)
-        cluster.require("evaluation", spec.cpus, spec.gpus, recipe.cluster)
-        from rcpt_ray.evaluation.on_ray import evaluate_on_ray
+        from rcpt_ray.evaluation.on_ray import evaluate_on_ray, require_room
 
+        require_room(spec, recipe.cluster)
         heldout = corpus.parts(HELDOUT_PARTS)
         return evaluate_on_ray(EvaluationJob(spec, str(model_path), heldout, folder, recipe.seed))
 

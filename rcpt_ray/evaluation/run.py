@@ -5,7 +5,7 @@ training. A set of questions with other shots or fewer items than asked fails th
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ class EvaluationJob:
     heldout_parts: list[Path]
     folder: Path
     seed: int
+    thought_open: str = ""
+    thought_close: str = ""
+    thought_parts: list[Path] = field(default_factory=list)
 
 
 def evaluate(job: EvaluationJob) -> Outcome:
