@@ -1,6 +1,7 @@
 """vLLM on Ray in an evaluation scores and writes what transformers does, on a cluster without a CPU to spare."""
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,7 @@ def test_transformers_and_an_engine_take_turns_on_the_same_two_cpus() -> None:
     """The task holds both CPUs, and so does the engine: Ray takes the task's back while it waits."""
     import ray
 
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     model, quiz = resolve_model("tiny-random-llama").path, read_questions("quiz", "samples://quiz/test.jsonl", 4)
     asked = job(model, likelihood_engine="transformers")
 

@@ -1,9 +1,9 @@
 """A pool of vLLM engines on Ray that outlives one list of work.
 
 Ray Data's pools end with their dataset: letters, texts and generated answers of one model would start its engines
-three times. Here the engines are actors, started when the first work comes (as many as there is work for) and kept until
-`close`. Each has several shards at once; the least busy one that is up gets the next. Where an actor dies, Ray starts
-it again and gives it its shards again. Whoever asks holds no CPU meanwhile: Ray takes it back while a task waits.
+three times. Here the engines are actors, started when the first work comes (as many as there is work for) and kept
+until `close`. Each has several shards at once; the least busy one that is up gets the next. Where an actor dies, Ray
+starts it again with its shards. Whoever asks holds no CPU meanwhile: Ray takes it back while a task waits.
 """
 
 import math
