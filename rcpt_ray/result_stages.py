@@ -10,7 +10,7 @@ from rcpt_ray.artifacts import Outcome
 from rcpt_ray.comparison import ComparisonSpec
 from rcpt_ray.corpus.spec import HELDOUT_PARTS
 from rcpt_ray.evaluation import spec as evaluation_spec
-from rcpt_ray.evaluation.cost import needs_engines, with_cost
+from rcpt_ray.evaluation.cost import with_cost
 from rcpt_ray.mixture.layout import delimiters_of
 from rcpt_ray.recipe import ArmSettings, Recipe
 from rcpt_ray.report import spec as report_spec
@@ -40,12 +40,9 @@ def evaluation_stage(
 
         assert model_path is not None
         cluster.connect(recipe.cluster)
-        cluster.require("evaluation", spec.cpus, spec.gpus, recipe.cluster)
-        if needs_engines(spec):
-            pool = spec.pool
-            cluster.require("evaluation.pool", pool.cpus_per_engine, pool.gpus_per_engine, recipe.cluster)
-        from rcpt_ray.evaluation.on_ray import evaluate_on_ray
+        from rcpt_ray.evaluation.on_ray import evaluate_on_ray, require_room
 
+        require_room(spec, recipe.cluster)
         job = EvaluationJob(
             spec=spec,
             model_path=str(model_path),

@@ -3,13 +3,8 @@
 from dataclasses import replace
 
 from rcpt_ray.artifacts import Outcome
+from rcpt_ray.evaluation.models import engines_used
 from rcpt_ray.evaluation.spec import EvaluationSpec
-
-
-def needs_engines(spec: EvaluationSpec) -> bool:
-    """Whether anything is computed by vLLM engines."""
-    generates = any(task.kind != "likelihood" for task in spec.tasks.values())
-    return spec.likelihood_engine == "vllm" or (generates and spec.generation_engine == "vllm")
 
 
 def with_cost(outcome: Outcome, spec: EvaluationSpec, hours: float) -> Outcome:
@@ -18,7 +13,7 @@ def with_cost(outcome: Outcome, spec: EvaluationSpec, hours: float) -> Outcome:
     An outcome that has a cost knows its own hours; otherwise all engines that the pool asks for are taken to be held
     the whole time, or the one process of transformers.
     """
-    on_pool, price, cost = needs_engines(spec), spec.pool.price_per_engine_hour, outcome.cost
+    on_pool, price, cost = "vllm" in engines_used(spec), spec.pool.price_per_engine_hour, outcome.cost
     engine_hours = (spec.pool.max_engines if on_pool else 1) * hours
     if price and cost is not None:
         engine_hours = cost / price

@@ -1,38 +1,162 @@
-"""The model under lm-eval, and what it had to cut."""
+"""The lm-eval models of an evaluation job, opened when they are first asked for and kept until `close_models`.
 
-from typing import Any, Literal
+One model's engines are open in a process at a time, each at most once: with vLLM for likelihood and generation one pool
+serves both. Every model given out has `engine` (transformers, vllm or oracle), `seeds` (what repeats a draw: `request`,
+a seed of its own; `engine`, the seed of its batch; `none`, nothing is drawn), `num_truncated`, the requests that had to
+be cut, and `truncated`, the same by task.
+"""
 
-from rcpt_ray.evaluation.job import EvaluationJob
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rcpt_ray.errors import UserError
+from rcpt_ray.evaluation.spec import EvaluationSpec, GeneratedTask, Gsm8kTask, LikelihoodTask
 from rcpt_ray.hardware import fast_number_format
+from rcpt_ray.settings import ModelSpec
+from rcpt_ray.thoughts.spec import ThoughtsSpec
+
+if TYPE_CHECKING:
+    from rcpt_ray.evaluation.job import EvaluationJob
+
+Use = Literal["likelihood", "generation"]
+_BESIDE_WINDOW_TOKENS = 2
+"""vLLM's context holds the last token that is predicted too, and one that it writes."""
 
 
-def open_model(job: EvaluationJob, use: Literal["likelihood", "generation"]) -> Any:
-    """An LM of lm-eval; `num_truncated` counts the requests that did not fit into its context."""
-    import torch
-    from lm_eval.models.huggingface import HFLM
-    from transformers import AutoTokenizer
+def open_model(job: "EvaluationJob", use: Use) -> Any:
+    """The lm-eval model for a job's likelihood or generated tasks.
 
-    class CountingLM(HFLM):  # type: ignore[misc]
-        engine = "transformers"
-        num_truncated = 0
+    Raises:
+        UserError: the model's context is shorter than evaluation.max_length_tokens.
+    """
+    global _open
+    if _open is not None and _open.job != job:
+        close_models()
+    if _open is None:
+        _open = _OpenModels(job)
+    return _open.model(use)
 
-        def _loglikelihood_tokens(self, requests: Any, **settings: Any) -> Any:
-            self.num_truncated += sum(
-                len(context) + len(continuation) > self.max_length + 1 for _, context, continuation in requests
+
+def close_models() -> float:
+    """End what is open; engine-seconds that it took."""
+    global _open
+    seconds = 0.0
+    if _open is not None:
+        seconds = _open.close()
+        _open = None
+    return seconds
+
+
+def engines_used(spec: EvaluationSpec) -> set[str]:
+    """The engines that a job's tasks need; a task of lm-eval may be of either sort."""
+    engines = set[str]()
+    if spec.heldout_bits_per_byte or spec.heldout_thoughts:
+        engines.add(spec.likelihood_engine)
+    for task in spec.tasks.values():
+        match task:
+            case LikelihoodTask():
+                engines.add(spec.likelihood_engine)
+            case GeneratedTask() | Gsm8kTask():
+                engines.add(spec.generation_engine)
+            case _:
+                engines |= {spec.likelihood_engine, spec.generation_engine}
+    return engines
+
+
+class _OpenModels:
+    """The models of one job that are open."""
+
+    def __init__(self, job: "EvaluationJob") -> None:
+        from rcpt_ray.evaluation.tokens import TextTokens
+
+        self.job = job
+        self._context_tokens = _context_tokens(job.model_path)
+        wanted = job.spec.max_length_tokens
+        if self._context_tokens is not None and wanted > self._context_tokens:
+            raise UserError(
+                f"evaluation.max_length_tokens={wanted} is longer than the model's context of {self._context_tokens} "
+                "tokens; lower it"
             )
-            return super()._loglikelihood_tokens(requests, **settings)
+        self._tokens = TextTokens(job.model_path, [job.thought_open, job.thought_close])
+        self._inner: dict[str, Any] = {}
+        self._pool: Any = None
+        self._transformers_since_s: float | None = None
 
-    spec = job.spec
-    if not torch.cuda.is_available():
-        torch.set_num_threads(spec.cpus)
-    precision = fast_number_format(spec.precision)
-    return CountingLM(
-        pretrained=job.model_path,
-        tokenizer=AutoTokenizer.from_pretrained(job.model_path, split_special_tokens=True, local_files_only=True),
-        dtype={"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}[precision],
-        device="cuda" if torch.cuda.is_available() else "cpu",
-        # lm-eval would take it in the model's format: bits per byte were off by 0.2% in bf16.
-        softmax_dtype="float32",
-        batch_size=spec.batch_size,
-        max_length=spec.max_length_tokens,
-    )
+    def model(self, use: Use) -> Any:
+        from rcpt_ray.evaluation.thinking_lm import ThinkingLM
+
+        spec = self.job.spec
+        if use == "likelihood":
+            return self._of(spec.likelihood_engine)
+        tokens: Any = self._tokens
+        if spec.generation_engine == "oracle":
+            from rcpt_ray.evaluation.oracle import WordTokens
+
+            tokens = WordTokens()
+        return ThinkingLM(self._of(spec.generation_engine), tokens, self.job.seed)
+
+    def close(self) -> float:
+        seconds = 0.0
+        for model in self._inner.values():
+            if hasattr(model, "close"):
+                model.close()
+        if self._transformers_since_s is not None:
+            seconds += time.monotonic() - self._transformers_since_s
+        if self._pool is not None:
+            seconds += self._pool.engine_seconds
+            self._pool.close()
+        self._inner = {}
+        return seconds
+
+    def _of(self, engine: str) -> Any:
+        if engine not in self._inner:
+            match engine:
+                case "transformers":
+                    self._inner[engine] = self._transformers()
+                case "vllm":
+                    self._inner[engine] = self._engines()
+                case "oracle":
+                    from rcpt_ray.evaluation.oracle import Oracle
+
+                    self._inner[engine] = Oracle(self.job.spec.oracle, self.job.spec.max_length_tokens)
+        return self._inner[engine]
+
+    def _transformers(self) -> Any:
+        import torch
+
+        from rcpt_ray.evaluation.transformers_lm import TransformersLM
+
+        spec = self.job.spec
+        self._transformers_since_s = time.monotonic()
+        if not torch.cuda.is_available():
+            torch.set_num_threads(spec.cpus)
+        precision = fast_number_format(spec.precision)
+        return TransformersLM(self.job.model_path, self._tokens, precision, spec.batch_size, spec.max_length_tokens)
+
+    def _engines(self) -> Any:
+        from rcpt_ray.evaluation.engines_lm import EnginesLM
+        from rcpt_ray.evaluation.engines_on_ray import EnginePool
+
+        spec, path = self.job.spec, self.job.model_path
+        wanted = spec.max_length_tokens + _BESIDE_WINDOW_TOKENS
+        engine_tokens = min(wanted, self._context_tokens or wanted)
+        thoughts = ThoughtsSpec(
+            teacher=ModelSpec(reference=path),
+            precision=spec.precision,
+            max_model_tokens=engine_tokens,
+            pool=spec.pool,
+        )
+        self._pool = EnginePool(path, thoughts, self.job.seed)
+        return EnginesLM(self._tokens, self._pool.ask, engine_tokens - _BESIDE_WINDOW_TOKENS, self.job.seed)
+
+
+_open: _OpenModels | None = None
+
+
+def _context_tokens(model_path: str) -> int | None:
+    """The most positions that a model's config names, None where it names none."""
+    config = json.loads((Path(model_path) / "config.json").read_text(encoding="utf-8"))
+    found = config.get("max_position_embeddings") or config.get("text_config", {}).get("max_position_embeddings")
+    return int(found) if found else None

@@ -1,14 +1,67 @@
-"""Evaluation as a Ray task: one model at a time; a worker process serves several arms and imports lm-eval once."""
+"""Evaluation as a Ray task: one model at a time; a worker process serves several arms and imports lm-eval once.
+
+The task reserves what transformers needs, and nothing where engines of a pool do all the work; these ask for their own.
+While it waits for them Ray gives its CPUs to others, so a cluster with room for the larger of the two is enough. Its
+GPUs it keeps: with transformers and a pool both on GPUs there must be room for both.
+"""
+
+from dataclasses import replace
 
 import ray
 
+from rcpt_ray import cluster
 from rcpt_ray.artifacts import Outcome
+from rcpt_ray.errors import UserError
+from rcpt_ray.evaluation.models import close_models, engines_used
 from rcpt_ray.evaluation.job import EvaluationJob
 from rcpt_ray.evaluation.run import evaluate
+from rcpt_ray.evaluation.spec import EvaluationSpec
+from rcpt_ray.recipe import ClusterSpec
+
+_SECONDS_AN_HOUR = 3600
 
 
 def evaluate_on_ray(job: EvaluationJob) -> Outcome:
-    """Score a model on a node with the CPUs and GPUs asked for."""
-    task = ray.remote(num_cpus=job.spec.cpus, num_gpus=job.spec.gpus, max_retries=1)(evaluate)
-    outcome: Outcome = ray.get(task.remote(job))
+    """Score a model on a node with the CPUs and GPUs asked for.
+
+    Raises:
+        UserError: a setting does not fit the model, or vLLM cannot start.
+    """
+    cpus, gpus = _reserved(job.spec)
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=1)(_evaluate)
+    outcome: Outcome | str = ray.get(task.remote(job))
+    if isinstance(outcome, str):
+        raise UserError(outcome)
+    return outcome
+
+
+def require_room(spec: EvaluationSpec, cluster_spec: ClusterSpec) -> None:
+    """UserError unless the cluster has room for the task and for one engine where engines are used."""
+    cpus, gpus = _reserved(spec)
+    cluster.require("evaluation", cpus, gpus, cluster_spec)
+    if "vllm" in engines_used(spec):
+        pool = spec.pool
+        both = gpus > 0 and pool.gpus_per_engine > 0
+        setting = "evaluation.pool beside evaluation.gpus (none with likelihood_engine=vllm)"
+        cluster.require(
+            setting if both else "evaluation.pool", pool.cpus_per_engine, gpus + pool.gpus_per_engine, cluster_spec
+        )
+
+
+def _reserved(spec: EvaluationSpec) -> tuple[float, float]:
+    """CPUs and GPUs of the task itself."""
+    return (spec.cpus, spec.gpus) if "transformers" in engines_used(spec) else (0, 0.0)
+
+
+def _evaluate(job: EvaluationJob) -> Outcome | str:
+    """The outcome, with its cost; a user's mistake as its words, which an exception would lose on its way."""
+    try:
+        outcome = evaluate(job)
+    except UserError as error:
+        return str(error)
+    finally:
+        seconds = close_models()
+    price = job.spec.pool.price_per_engine_hour
+    if outcome.cost is None and price is not None:
+        return replace(outcome, cost=price * seconds / _SECONDS_AN_HOUR)
     return outcome

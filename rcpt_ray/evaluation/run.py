@@ -110,6 +110,7 @@ def run_set(job: EvaluationJob, model: Any, task_set: TaskSet) -> tuple[Rows, di
         "num_items": task_set.num_items,
         "num_truncated": num_truncated,
         "engine": model.engine,
+        "seeds": model.seeds,
     }
     return rows, told | ({"figures": figures} if figures and isinstance(spec, StockTask) else {})
 

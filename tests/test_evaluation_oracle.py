@@ -1,0 +1,80 @@
+"""The planted oracle gives exactly what was planted, by the way that every model goes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rcpt_ray.evaluation.models import close_models, open_model
+from rcpt_ray.evaluation.oracle import planted_answer
+from rcpt_ray.evaluation.job import EvaluationJob
+from rcpt_ray.evaluation.spec import EvaluationSpec
+from rcpt_ray.evaluation.thinking import Answered
+
+TIERS = ["easy", "medium", "hard", "very_hard"]
+
+
+def answers(model: Path, num_questions: int, repeats: int = 1, max_thought_tokens: int = 512, **oracle: Any) -> Any:
+    """Items and what the oracle said of them; item n is of tier n % 4 and has the answer n // 4 % 4."""
+    from lm_eval.api.instance import Instance
+
+    spec = EvaluationSpec.model_validate({"generation_engine": "oracle", "oracle": oracle})
+    job = EvaluationJob(spec, str(model), [], Path("unused"), seed=17, thought_close="</thought>")
+    lm = open_model(job, "generation")
+    assert (lm.engine, lm.seeds) == ("oracle", "none")
+    settings = {
+        "thought_close": "</thought>",
+        "answer_cue": "Answer:",
+        "max_thought_tokens": max_thought_tokens,
+        "max_answer_tokens": 8,
+    }
+    items = [
+        {"item_id": f"q{number}", "difficulty": TIERS[number % 4], "answer": number // 4 % 4}
+        for number in range(num_questions)
+    ]
+    asked = [
+        Instance("generate_until", item, ("Which one is it?", dict(settings)), 0, ("quiz", number, repeats))
+        for number, item in enumerate(items)
+    ]
+    written = lm.generate_until([one for one in asked for _ in range(repeats)])
+    close_models()
+    return [item for item in items for _ in range(repeats)], [Answered.from_json(text) for text in written]
+
+
+def letter(answered: Answered) -> str:
+    return answered.output.strip()
+
+
+def test_tiers_that_it_knows_are_right_and_the_others_one_letter_off(tiny_model_folder: Path) -> None:
+    items, said = answers(tiny_model_folder, 32, knows=["easy", "medium"])
+    for item, answered in zip(items, said, strict=True):
+        off = 0 if item["difficulty"] in ("easy", "medium") else 1
+        assert letter(answered) == "ABCD"[(item["answer"] + off) % 4]
+
+
+def test_it_thinks_as_many_words_as_it_is_told(tiny_model_folder: Path) -> None:
+    items, said = answers(tiny_model_folder, 8, thought_tokens={"easy": 10, "hard": 100, "very_hard": 3})
+    planted = {"easy": 10, "medium": 10, "hard": 100, "very_hard": 3}
+    assert [each.num_thought_tokens for each in said] == [planted[item["difficulty"]] for item in items]
+    assert [len(each.thought.split()) for each in said] == [planted[item["difficulty"]] for item in items]
+    assert not any(each.hit_limit for each in said)
+
+
+def test_a_thought_above_the_limit_is_cut_there_and_answered(tiny_model_folder: Path) -> None:
+    items, said = answers(tiny_model_folder, 8, max_thought_tokens=50, thought_tokens={"hard": 100})
+    hard = [each for item, each in zip(items, said, strict=True) if item["difficulty"] == "hard"]
+    assert [(each.hit_limit, each.num_thought_tokens) for each in hard] == [(True, 50)] * 2
+    assert [each.hit_limit for each in said].count(True) == 2
+    assert all(letter(each) in "ABCD" for each in said)
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_every_so_manyth_question_is_mute_in_all_its_samples(tiny_model_folder: Path, repeats: int) -> None:
+    _, said = answers(tiny_model_folder, 12, repeats=repeats, mute_every=4)
+    mute = [letter(each) not in "ABCD" for each in said]
+    assert mute == [number % 4 == 3 for number in range(12) for _ in range(repeats)]
+
+
+def test_number_problems_are_answered_by_their_number_or_the_next() -> None:
+    item = {"answer": "He has 3 boxes of 400.\n#### 1,200"}
+    assert (planted_answer(item, True), planted_answer(item, False)) == ("1200", "1201")
