@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from rcpt_ray import cluster
-from rcpt_ray.evaluation.models import close_models, open_model
 from rcpt_ray.evaluation.job import EvaluationJob
+from rcpt_ray.evaluation.models import close_models, open_model
 from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.hardware import fast_number_format
 from rcpt_ray.mixture.tokenize import token_counter

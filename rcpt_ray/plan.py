@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rcpt_ray.artifacts import Manifest, read_manifest, read_run_recipe, run_path
 from rcpt_ray.corpus.reading.pieces import expected_size
-from rcpt_ray.evaluation.cost import needs_engines
+from rcpt_ray.evaluation.models import engines_used
 from rcpt_ray.models import ResolvedModel
 from rcpt_ray.pipeline import Pipeline, build_pipeline
 from rcpt_ray.plan_tables import Expectation, largest_of_arms, print_stages, print_totals
@@ -103,7 +103,7 @@ def expect(stage: Stage, recipe: Recipe, done: Pipeline, run: Path) -> Expectati
             cost = None
             if stage.name == "evaluation":
                 pool = recipe.evaluation.pool
-                num_engines = pool.max_engines if needs_engines(recipe.evaluation) else 1
+                num_engines = pool.max_engines if "vllm" in engines_used(recipe.evaluation) else 1
                 cost = _cost(seconds, num_engines, pool.price_per_engine_hour)
             return Expectation(None, seconds, "measured here" if seconds is not None else "", cost)
 

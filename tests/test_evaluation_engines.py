@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rcpt_ray.errors import UserError
 from rcpt_ray.evaluation.engine_work import Continuation, NextTokens, Piece, Scored
 from rcpt_ray.evaluation.engines_on_ray import shards_of
-from rcpt_ray.evaluation.models import close_models, engines_used, open_model
 from rcpt_ray.evaluation.job import EvaluationJob
+from rcpt_ray.evaluation.models import close_models, engines_used, open_model
 from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.evaluation.thinking import Answered, Draw, Question, Written, draw_seed, in_lockstep, think
 from rcpt_ray.evaluation.tokens import TextTokens

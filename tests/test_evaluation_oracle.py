@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from rcpt_ray.evaluation.job import EvaluationJob
 from rcpt_ray.evaluation.models import close_models, open_model
 from rcpt_ray.evaluation.oracle import planted_answer
-from rcpt_ray.evaluation.job import EvaluationJob
 from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.evaluation.thinking import Answered
 

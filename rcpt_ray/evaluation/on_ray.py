@@ -12,8 +12,8 @@ import ray
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import Outcome
 from rcpt_ray.errors import UserError
-from rcpt_ray.evaluation.models import close_models, engines_used
 from rcpt_ray.evaluation.job import EvaluationJob
+from rcpt_ray.evaluation.models import close_models, engines_used
 from rcpt_ray.evaluation.run import evaluate
 from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.recipe import ClusterSpec
