@@ -21,7 +21,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from rcpt_ray.evaluation.questions import question_text, read_questions
+from rcpt_ray.evaluation.prompts import question_text
+from rcpt_ray.evaluation.questions import read_questions
 from rcpt_ray.hardware import describe, versions
 from rcpt_ray.models import resolve_model
 

@@ -15,7 +15,8 @@ from rcpt_ray import cluster
 from rcpt_ray.errors import UserError
 from rcpt_ray.evaluation.job import EvaluationJob
 from rcpt_ray.evaluation.models import close_models, open_model
-from rcpt_ray.evaluation.questions import LETTERS, question_text, read_questions
+from rcpt_ray.evaluation.prompts import question_text
+from rcpt_ray.evaluation.questions import LETTERS, read_questions
 from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.evaluation.thinking import Answered
 from rcpt_ray.models import resolve_model
