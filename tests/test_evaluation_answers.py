@@ -221,6 +221,7 @@ def test_scores_of_one_sample_and_of_several() -> None:
         ("It falls, cf. Newton, at 9.8 m/s. So what?", 2),
         ("Steps:\n1. Find the height.\n2. Divide\n---\n", 3),
         ("Wait... No.", 2),
+        ("so it is 4. then we add 0.5 to it. done", 3),
         ("水は百度で沸く。だから待つ。", 2),
     ],
 )

@@ -4,6 +4,8 @@ One file, because the first import of lm-eval costs more than all that is tested
 """
 
 import math
+import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +20,12 @@ from evaluation_fixtures import (
     QUESTIONS,
     SOLVED,
     assert_same_choices,
+    first_of_each,
     stock_mmlu,
     table_lm,
     write_rows,
 )
+from processes import PROJECT
 
 from rcpt_ray.artifacts import write_table
 from rcpt_ray.errors import UserError
@@ -33,6 +37,7 @@ from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.records import ANSWER, CHOICE, SCORE, THOUGHT
 
 Row = dict[str, Any]
+MMLU = Path(os.environ.get("RCPT_SHARED", PROJECT.parent / "shared")) / "data" / "eval"
 OPEN, CLOSE = "<thought>\n", "\n</thought>\n\n"
 
 
@@ -419,22 +424,41 @@ def test_stock_task_that_cannot_be_made_is_told(
         evaluate(job_of(tmp_path / "out", "none", {"x": {"kind": "stock", **task}}))
 
 
-@pytest.mark.parametrize("num_fewshot", [0, 2])
 def test_likelihood_is_that_of_lm_evals_own_mmlu(
-    files: dict[str, str], tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, num_fewshot: int
+    files: dict[str, str], tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Question by question, log-probabilities too; with all of MMLU in test_evaluation_mmlu.py."""
     from lm_eval.models.huggingface import HFLM
 
     plain = HFLM(pretrained=str(tiny_model_folder), dtype="float32", device="cpu", batch_size=4)
-    theirs = stock_mmlu(plain, tmp_path, QUESTIONS, EXAMPLES, num_fewshot)
-    task = {"path": files["test"], "examples_path": files["dev"], "num_fewshot": num_fewshot}
+    theirs = stock_mmlu(plain, tmp_path, QUESTIONS, EXAMPLES, num_fewshot=2)
+    task = {"path": files["test"], "examples_path": files["dev"], "num_fewshot": 2}
     data = {"test": files["test"], "dev": files["dev"]}
     stock_task = {"kind": "stock", "name": "mmlu_virology", "data": data, "subset_column": "subject"}
-    stock_task["num_fewshot"] = num_fewshot
+    stock_task["num_fewshot"] = 2
     small_index(monkeypatch, "mmlu/default")
     evaluate(job_of(tmp_path / "out", tiny_model_folder, {"mmlu": task, "stock": stock_task}))
     assert_same_choices(theirs, QUESTIONS, rows_of(tmp_path / "out", "choices"), lambda one: str(one["id"]))
     scores = rows_of(tmp_path / "out", "scores")
     of_virology = [[row["value"] for row in scores if row["task"] == name] for name in ("stock", "mmlu")]
     assert of_virology[0] == of_virology[1][3:] and len(of_virology[0]) == 2
+
+
+@pytest.mark.skipif(not (MMLU / "mmlu_test.parquet").exists(), reason="MMLU is not here; set RCPT_SHARED")
+def test_likelihood_on_some_of_real_mmlu_is_lm_evals_own(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """With the tiny model; with a real one and all subjects in test_evaluation_mmlu.py."""
+    from lm_eval.models.huggingface import HFLM
+
+    subjects = ["astronomy", "college_mathematics", "moral_disputes", "sociology"]
+    questions = first_of_each(pq.read_table(MMLU / "mmlu_test.parquet").to_pylist(), subjects, 3)
+    examples = pq.read_table(MMLU / "mmlu_dev.parquet").to_pylist()
+    plain = HFLM(pretrained=str(tiny_model_folder), dtype="float32", device="cpu", batch_size=4)
+    theirs = stock_mmlu(plain, tmp_path, questions, examples, num_fewshot=1)
+    test, dev = write_rows(tmp_path / "test.parquet", questions), write_rows(tmp_path / "dev.parquet", examples)
+    task = {"path": test, "examples_path": dev, "num_fewshot": 1}
+    evaluate(job_of(tmp_path / "out", tiny_model_folder, {"mmlu": task}))
+    choices = rows_of(tmp_path / "out", "choices")
+    assert_same_choices(theirs, questions, choices, lambda one: f"{one['subject']}-{one['index']}")
+    scores = rows_of(tmp_path / "out", "scores")
+    assert Counter(row["difficulty"] for row in scores) == Counter(row["difficulty"] for row in questions)
+    assert Counter(row["category"] for row in scores) == {"stem": 6, "humanities": 3, "social_sciences": 3}

@@ -61,18 +61,16 @@ def cut_passages(text: str, max_tokens: int, count_tokens: CountTokens) -> list[
     return checked
 
 
-def sentence_ends(text: str) -> list[int]:
-    """Where the white space behind each sentence begins, the last sentence's left out; abbreviations end none."""
-    return [found.span("cut")[0] for found in _SENTENCE_END.finditer(text) if not _is_abbreviation(text, found)]
-
-
 Place = tuple[int, float]
 """Where a piece may begin, and the price of a cut there."""
 
 
 def _places(text: str) -> list[Place]:
     """The ends of sentences and paragraphs, from 0 to the length of the text; pieces begin with their white space."""
-    price = dict.fromkeys(sentence_ends(text), SENTENCE)
+    sentences = (
+        found.span("cut")[0] for found in _SENTENCE_END.finditer(text) if not is_abbreviation(text, found.start())
+    )
+    price = dict.fromkeys(sentences, SENTENCE)
     price |= {found.start(): PARAGRAPH for found in _PARAGRAPH_END.finditer(text)}
     displays = _displays(text)
     begin, end = next(displays, (len(text), len(text)))
@@ -86,11 +84,12 @@ def _places(text: str) -> list[Place]:
     return [(0, PARAGRAPH), *inner, (len(text), PARAGRAPH)]
 
 
-def _is_abbreviation(text: str, found: "regex.Match[str]") -> bool:
-    if text[found.start()] != ".":
+def is_abbreviation(text: str, place: int) -> bool:
+    """Whether the stop at a place in a text is that of an abbreviation, and so ends no sentence."""
+    if text[place] != ".":
         return False
-    words = text[max(0, found.start() - 20) : found.start()].split()
-    word = words[-1].lstrip("([\"'“‘").casefold() if words and not text[found.start() - 1].isspace() else ""
+    words = text[max(0, place - 20) : place].split()
+    word = words[-1].lstrip("([\"'“‘").casefold() if words and not text[place - 1].isspace() else ""
     return (
         word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha()) or bool(re.fullmatch(r"(?:[a-z]\.)+[a-z]", word))
     )

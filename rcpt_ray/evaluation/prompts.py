@@ -21,7 +21,7 @@ _WORD_PROBLEMS = "The following are word problems (with answers).\n\n"
 def instruction(question: dict[str, Any]) -> str:
     """The line above the examples.
 
-    >>> instruction({"subject": "formal_logic"})
+    >>> instruction({"subject": "formal_logic", "choices": ["p", "q", "p and q", "neither"]})
     'The following are multiple choice questions (with answers) about formal logic.\\n\\n'
     """
     if "choices" not in question:
