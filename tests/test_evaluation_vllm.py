@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from processes import PROJECT
@@ -109,6 +110,19 @@ def test_transformers_and_an_engine_take_turns_on_the_same_two_cpus() -> None:
     assert scored.shape == (4, 4)
     assert len(answered) == 4
     assert seconds > 0
+
+
+@pytest.mark.parametrize("whose", ["VLLM::EngineCore", "ray::EngineActor"])
+def test_engine_whose_process_is_killed_is_started_again(whose: str) -> None:
+    model, quiz = resolve_model("tiny-random-llama").path, read_questions("quiz", "samples://quiz/test.jsonl", 4)
+    lm = open_model(job(model, precision="fp32"), "likelihood")
+    before = nats(lm, letters_of(quiz))
+    killed = [process for process in psutil.Process().children(recursive=True) if whose in "".join(process.cmdline())]
+    assert len(killed) == 1
+    killed[0].kill()
+    killed[0].wait()
+    assert nats(lm, letters_of(quiz)) == pytest.approx(before, abs=1e-3)
+    close_models()
 
 
 def test_vllm_that_cannot_start_is_one_sentence() -> None:
