@@ -74,7 +74,7 @@ def table_lm(say: Callable[[Row, int], str | Row], num_truncated: int = 0) -> An
     from lm_eval.api.model import LM
 
     class TableLM(LM):  # type: ignore[misc]
-        engine = "table"
+        engine, seeds = "table", "none"
 
         def __init__(self) -> None:
             super().__init__()

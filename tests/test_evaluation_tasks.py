@@ -99,6 +99,7 @@ def test_likelihood_choices_scores_and_manifest(files: dict[str, str], tiny_mode
         "num_items": 5,
         "num_truncated": 0,
         "engine": "transformers",
+        "seeds": "engine",
     }
     assert (outcome.counts.num_in, outcome.counts.num_ok) == (5, 5)
 
@@ -149,6 +150,7 @@ def test_generated_answers_right_and_mute_and_cut(
         "num_items": 0,
         "num_truncated": 0,
         "engine": "table",
+        "seeds": "none",
     }
 
 
