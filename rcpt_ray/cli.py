@@ -5,6 +5,7 @@ sentence with the log that holds the rest; 130 interrupted.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -56,14 +57,26 @@ def _dispatch(options: argparse.Namespace) -> None:
             from rcpt_ray.doctor import print_checks
 
             print_checks()
+        case "report" if _names_runs(options.recipe):
+            from rcpt_ray.report.compare_runs import compare_runs
+
+            folder = compare_runs([options.recipe, *options.overrides], options.to)
+            print(f"report   {folder / 'report.html'}\nreport   {folder / 'report.md'}")
         case "models":
             _models(options)
         case verb:
             from rcpt_ray.command import run_command
             from rcpt_ray.recipe import load_recipe
 
+            if getattr(options, "to", None) is not None:
+                raise UserError(f"--to {options.to} is for a report that compares run folders; leave it out")
             recipe = load_recipe(options.recipe, options.overrides)
             run_command(recipe, _STAGE_VERBS[verb][0], getattr(options, "retry_rejected", False))
+
+
+def _names_runs(first: str) -> bool:
+    """Whether `rcpt report` was given run folders; a recipe is a .yaml file."""
+    return os.path.isdir(first) or not first.endswith((".yaml", ".yml"))
 
 
 def _models(options: argparse.Namespace) -> None:
@@ -87,6 +100,12 @@ def _parser() -> argparse.ArgumentParser:
         _add_recipe(stage)
         if verb == "synthesize":
             stage.add_argument("--retry-rejected", action="store_true", help="try thoughts that were rejected again")
+        if verb == "report":
+            stage.usage = "rcpt report RECIPE [key=value ...]\n       rcpt report RUN RUN [RUN ...] [--to FOLDER]"
+            stage.description = (
+                "The report of a recipe's run, or one page that compares the runs in two or more folders."
+            )
+            stage.add_argument("--to", metavar="FOLDER", help="where the page that compares runs goes")
     plan = verbs.add_parser("plan", help="what would run, what is finished, tokens, time and cost expected")
     _add_recipe(plan)
     plan.add_argument("--sample", type=_positive, metavar="N", help="measure by writing N thoughts first")
