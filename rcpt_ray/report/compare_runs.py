@@ -28,9 +28,9 @@ from rcpt_ray.report.sources import FinishedRun, read_run
 from rcpt_ray.report.statistics.measures import Measure
 from rcpt_ray.report.tables.arms import arms_table, differences_table, main_measures, seeds_table
 from rcpt_ray.report.tables.cells import NOTHING
-from rcpt_ray.report.tables.groups import accuracy_table, gain_table
+from rcpt_ray.report.tables.groups import accuracy_tables, gain_table
 from rcpt_ray.report.tables.table import Table
-from rcpt_ray.report.words import listed
+from rcpt_ray.report.words import how_sure, listed
 from rcpt_ray.report.write import write_content
 
 _OF_DOCUMENTS = ("bits_per_byte", "thought_nats", "gain")
@@ -74,10 +74,18 @@ def compare(runs: Sequence[FinishedRun]) -> Content:
         for line in figures.measured
         if not line.name.startswith(first) and (other := by_name.get(first + line.name.partition(":")[2])) is not None
     ]
-    difficult = [measure for measure in figures.questions if figures.groups(measure, "difficulty")]
-    by_tier = figures.family_of(pairs, f"the same arm of {runs[0].name}", difficult, "difficulty")
-    over_all = figures.family_of(pairs, f"the same arm of {runs[0].name}", main_measures(figures))
-    title = f"Differences from {runs[0].name}"
+    difficult = [measure for measure in figures.accuracies if figures.groups(measure, "difficulty")]
+    reference, title = f"the same arm of {runs[0].name}", f"Differences from {runs[0].name}"
+    over_all = figures.family_of(pairs, reference, main_measures(figures))
+    by_tier = [
+        gain_table(
+            figures,
+            figures.family_of(pairs, reference, [measure], "difficulty"),
+            measure,
+            f"{title} by difficulty, {measure.label}",
+        )
+        for measure in difficult
+    ]
     sections = [
         Section("Runs", "", [_runs_table(runs), _settings_table(runs)], []),
         Section("Arms", "", [arms_table(arms, figures), seeds_table(arms, figures)], plot_measures(figures)),
@@ -87,11 +95,11 @@ def compare(runs: Sequence[FinishedRun]) -> Content:
             [
                 differences_table(figures, over_all, main_measures(figures), f"{title}, arm by arm"),
                 _shared_table(figures, pairs),
-                gain_table(figures, by_tier, difficult, f"{title}, by difficulty"),
+                *by_tier,
             ],
             [],
         ),
-        Section("Accuracy by difficulty", "", [accuracy_table(figures, "difficulty")], []),
+        Section("Accuracy by difficulty", "", accuracy_tables(figures, "difficulty"), []),
         groups_section(figures),
         depth_section(arms, figures),
     ]
@@ -101,6 +109,7 @@ def compare(runs: Sequence[FinishedRun]) -> Content:
         compared=f"{len(runs)} finished runs side by side; differences are taken from {runs[0].name}.",
         read_with_care=[f"{run.name}: student {run.student}; teacher {run.teacher}." for run in runs],
         not_shown=[*apart, *_not_shown(figures, arms, pairs, first)],
+        how_sure=how_sure(),
         sections=[section for section in shown if section.tables or section.plots],
         recipes={run.name: as_yaml(run.recipe) for run in runs},
     )

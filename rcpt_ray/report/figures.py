@@ -55,7 +55,7 @@ class Figures:
     chance: dict[str, float]
     """Accuracy of guessing, of the tasks where it is known."""
     _estimates: dict[tuple[Key, str], ByGroup] = field(default_factory=dict)
-    _pieces: dict[tuple[Key, str], dict[tuple[str, str], Pieces]] = field(default_factory=dict)
+    _pieces: dict[tuple[Key, str], dict[tuple[str, str], Pieces | None]] = field(default_factory=dict)
 
     @property
     def measured(self) -> list[Line]:
@@ -70,6 +70,11 @@ class Figures:
     def questions(self) -> list[Measure]:
         """What answers to questions are judged by: accuracy, a stock task's own metrics, maj@k of all samples."""
         return self.scored(lambda key: key[1] not in _SPECIAL and not key[1].startswith("pass@"))
+
+    @property
+    def accuracies(self) -> list[Measure]:
+        """The questions' measures without votes over samples."""
+        return [measure for measure in self.questions if not measure.metric.startswith("maj@")]
 
     def groups(self, measure: Measure, by: str) -> list[str]:
         """The groups that the measure's items are in."""
@@ -106,13 +111,7 @@ class Figures:
 
         Where items have difficulties, the last group minus the first one, `a minus b`, is one more comparison.
         """
-        pairs = [
-            (line, other)
-            for line in self.measured
-            if arm is not None
-            and (arms is None or line.arm in arms)
-            and (other := counterpart(line, arm, self.lines)) is not None
-        ]
+        pairs = [pair for pair in self._pairs(arm) if arms is None or pair[0].arm in arms]
         return self.family_of(pairs, arm or "", measures, by)
 
     def family_of(self, pairs: Sequence[Pair], reference: str, measures: Sequence[Measure], by: str = ALL) -> Family:
@@ -132,7 +131,16 @@ class Figures:
                     apart = pieces.contrast(len(names) - 1, 0)
                     own[f"{names[-1]} minus {names[0]}"] = differences(apart, False, num_seeds)[0]
                 found |= {(line.name, key, group): one for group, one in own.items() if one.num_items}
-        return Family(reference, correct(found, "false_discovery" if by == "subject" else "holm"))
+        return Family(reference, correct(found))
+
+    @property
+    def _reference_pairs(self) -> list[Pair]:
+        return [*self._pairs(self.baseline), *self._pairs(self.control)]
+
+    def _pairs(self, arm: str | None) -> list[Pair]:
+        """Every measured line with its counterpart of `arm`."""
+        found = [(line, None if arm is None else counterpart(line, arm, self.lines)) for line in self.measured]
+        return [(line, other) for line, other in found if other is not None]
 
     def _pieces_of_line(self, measure: Measure, line: Line, groups: Groups) -> Pieces | None:
         rows = list(line.rows)
@@ -142,12 +150,16 @@ class Figures:
         values_SN = np.where(present_N, measure.values_VN[rows], 0.0)
         return pieces_of(values_SN, measure.weights_N, groups.among(present_N))
 
-    def _pieces_of_pairs(self, measure: Measure, by: str, pairs: Sequence[Pair]) -> dict[tuple[str, str], Pieces]:
-        """Pieces of every pair that shares items; bootstrapped together the first time, and kept."""
+    def _pieces_of_pairs(
+        self, measure: Measure, by: str, pairs: Sequence[Pair]
+    ) -> dict[tuple[str, str], Pieces | None]:
+        """Pieces of every pair, None where it shares no item; bootstrapped together the first time, and kept."""
         known = self._pieces.setdefault(((measure.task, measure.metric), by), {})
-        new = [pair for pair in pairs if (pair[0].name, pair[1].name) not in known]
-        if not new:
+        if all((first.name, second.name) in known for first, second in pairs):
             return known
+        # One pass serves the differences from both references.
+        wanted = {(first.name, second.name): (first, second) for first, second in [*pairs, *self._reference_pairs]}
+        new = [pair for names, pair in wanted.items() if names not in known]
         groups, weights_N = measure.groups(by), measure.weights_N
         present_KN: Bools = np.stack(
             [measure.present_VN[[*first.rows, *second.rows]].all(axis=0) for first, second in new]
@@ -160,6 +172,7 @@ class Figures:
         variances_KG = bootstrap_variances(apart_KN, present_KN, weights_N, groups, self.seed)
         for place, pair in enumerate(new):
             if not present_KN[place].any():
+                known[pair[0].name, pair[1].name] = None
                 continue
             own = groups.among(present_KN[place])
             plain = pieces_of(apart_KN[place][None], weights_N, own)

@@ -13,7 +13,7 @@ from typing import Final
 
 import yaml
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from rcpt_ray.report.figures import Figures
 from rcpt_ray.report.inputs import ReportInputs
@@ -22,7 +22,7 @@ from rcpt_ray.report.plots.drawing import COLOURS, DARK_COLOURS
 from rcpt_ray.report.sections import Section, make_sections
 from rcpt_ray.report.tables.cells import NOTHING
 from rcpt_ray.report.tables.table import Table
-from rcpt_ray.report.words import compared, read_with_care
+from rcpt_ray.report.words import compared, how_sure, read_with_care
 
 _NUMERIC: Final = re.compile(r"[+−]?\d[\d,]*(\.\d+)?%?( \(.*)?(, .*)?|")
 _ROWS_UNFOLDED: Final = 40
@@ -47,6 +47,7 @@ class Content:
     compared: str
     read_with_care: list[str]
     not_shown: list[str]
+    how_sure: list[str]
     sections: list[Section]
     examples: list[Example] = field(default_factory=list)
     recipes: dict[str, str] = field(default_factory=dict)
@@ -65,6 +66,7 @@ def gather(inputs: ReportInputs, figures: Figures) -> Content:
         compared=compared(inputs, figures),
         read_with_care=read_with_care(inputs, figures),
         not_shown=not_shown(inputs, figures),
+        how_sure=how_sure(),
         sections=make_sections(inputs, figures),
         examples=[_example(row) for row in inputs.examples],
         recipes={inputs.recipe.name: as_yaml(inputs.recipe.model_dump(mode="json"))},
@@ -77,6 +79,8 @@ def render_page(content: Content) -> str:
     environment.filters["as_svg"] = lambda plot: Markup(plot.svg)
     environment.filters["numeric_columns"] = numeric_columns
     environment.filters["is_folded"] = lambda table: table.folded or len(table.rows) > _ROWS_UNFOLDED
+    environment.filters["breakable"] = lambda name: Markup(re.sub(r"([._:])", r"\1<wbr>", str(escape(name))))
+    environment.filters["pieces"] = lambda cell: cell.split(", p ", 1)
     environment.filters["is_sure"] = lambda cell: cell.endswith((", higher", ", lower"))
     environment.filters["anchor"] = lambda title: re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
     template = resources.files("rcpt_ray.report").joinpath("page.html.jinja").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from rcpt_ray.report.plots.drawing import Plot
 from rcpt_ray.report.plots.pools import plot_pools
 from rcpt_ray.report.plots.results import (
     plot_depth,
-    plot_gains,
+    plot_gain,
     plot_measures,
     plot_samples,
     plot_thought_tokens,
@@ -22,7 +22,7 @@ from rcpt_ray.report.plots.trainings import plot_trainings
 from rcpt_ray.report.tables.arms import arms_table, differences_table, main_measures, seeds_table
 from rcpt_ray.report.tables.corpus import corpus_table
 from rcpt_ray.report.tables.depth import depth_table, heldout_thoughts_table, samples_table
-from rcpt_ray.report.tables.groups import accuracy_table, gain_table, subject_tables, transfer_table
+from rcpt_ray.report.tables.groups import accuracy_tables, gain_table, subject_tables, transfer_table
 from rcpt_ray.report.tables.run import cost_table, mixtures_table, rejections_table, stages_table, versions_table
 from rcpt_ray.report.tables.table import Table
 
@@ -70,19 +70,23 @@ def arms_section(arms: Sequence[ArmResult], figures: Figures) -> Section:
 
 def difficulty_section(figures: Figures) -> Section:
     """Gains over baseline and control by difficulty."""
-    measures = [measure for measure in figures.questions if figures.groups(measure, "difficulty")]
-    tables, plots = list[Table](), list[Plot]()
-    for arm in references(figures) if measures else []:
-        family = figures.family(arm, measures, "difficulty")
-        tables.append(gain_table(figures, family, measures, f"Gain over {arm} by difficulty"))
-        plots += plot_gains(figures, family, measures, arm)
-    lead = "Does the gain grow with difficulty? Points are differences with 95% intervals; tiers are those of the data."
-    return _section("Gain by difficulty", lead, [*tables, accuracy_table(figures, "difficulty")], plots)
+    tables, plots = list[Table](), list[Plot | None]()
+    for measure in figures.accuracies:
+        for arm in references(figures) if figures.groups(measure, "difficulty") else []:
+            family = figures.family(arm, [measure], "difficulty")
+            title = f"Gain over {arm} by difficulty, {measure.label}"
+            tables.append(gain_table(figures, family, measure, title))
+            plots.append(plot_gain(figures, family, measure, title))
+    lead = (
+        "Does the gain grow with difficulty? Points are differences with 95% intervals, of which the widest may leave "
+        "the panel; tiers are those of the data."
+    )
+    return _section("Gain by difficulty", lead, [*tables, *accuracy_tables(figures, "difficulty")], plots)
 
 
 def groups_section(figures: Figures) -> Section:
     """Accuracy by category, domain and subject."""
-    tables = [accuracy_table(figures, by) for by in ("category", "domain")]
+    tables = [table for by in ("category", "domain") for table in accuracy_tables(figures, by)]
     return _section("Accuracy by category, domain and subject", "", [*tables, *subject_tables(figures)], [])
 
 
@@ -93,7 +97,7 @@ def _transfer_section(figures: Figures) -> Section:
     views = [
         (measure, by)
         for by, measures in (
-            ("category", figures.questions),
+            ("category", figures.accuracies),
             ("domain", figures.scored(lambda key: key[1] == "bits_per_byte")),
         )
         for measure in measures

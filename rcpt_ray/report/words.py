@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from rcpt_ray.recipe import ArmSettings, Recipe
 from rcpt_ray.report.figures import Figures
 from rcpt_ray.report.inputs import ReportInputs
+from rcpt_ray.report.statistics.bootstrap import NUM_RESAMPLES
+from rcpt_ray.report.statistics.estimates import INSIDE_THE_NOISE
 from rcpt_ray.report.statistics.measures import ALL
 
 
@@ -51,6 +53,18 @@ def read_with_care(inputs: ReportInputs, figures: Figures) -> list[str]:
             "figures are held-out bits per byte, losses, lengths and throughput."
         )
     return sentences
+
+
+def how_sure() -> list[str]:
+    """How intervals and p values were made, said once for all tables."""
+    return [
+        "Intervals are of 95%. With several seeds they cover the choice of items and the seeds (items crossed with "
+        "seeds, t quantile with Satterthwaite's degrees of freedom): two seeds that differ say little, and their "
+        "intervals are wide. With one seed they cover the choice of items alone.",
+        f"Differences are between the same items: a paired bootstrap of {NUM_RESAMPLES:,} draws. Their p values are "
+        "corrected for all comparisons of their table (Holm), their intervals are not.",
+        f"A difference is called {INSIDE_THE_NOISE} unless its corrected p is below 0.05.",
+    ]
 
 
 def listed(names: Sequence[str]) -> str:

@@ -45,6 +45,7 @@ def render_markdown(content: Content) -> str:
     parts = [f"# {_escape(content.title)}", _escape(content.compared)]
     parts += ["**Read with care**", _bullets(content.read_with_care)]
     parts += ["**Not shown by this run**", _bullets(content.not_shown)]
+    parts += ["**How sure the figures are**", _bullets(content.how_sure)]
     for section in content.sections:
         parts += [f"## {_escape(section.title)}", *([_escape(section.lead)] if section.lead else [])]
         parts += [_markdown_table(table) for table in section.tables]

@@ -84,7 +84,7 @@ def plot_curves(frame: Frame, curves: Sequence[Curve], arms: Sequence[str], said
     """The plot; `arms` in their order give colours, `said` tells each curve in words. None without curves."""
     if not curves:
         return None
-    domains = sorted({curve.line.domain for curve in curves} - {""}) or [""]
+    domains = [name for name in dict.fromkeys(curve.line.domain for curve in curves) if name] or [""]
     with matplotlib.rc_context(STYLE):
         titles = [f"trained on {domain}" if domain else "" for domain in domains]
         figure, panels = new_panels(titles, 2.5 if len(domains) > 1 else 3.2, frame.x_label, frame.y_label)
@@ -94,6 +94,7 @@ def plot_curves(frame: Frame, curves: Sequence[Curve], arms: Sequence[str], said
                 _draw(axes, curve, arms.index(curve.line.arm), _shift(place, len(own)) if frame.x_ticks else 0.0)
             if frame.zero_line:
                 axes.axhline(0.0, color=SOFT, linestyle="--", linewidth=1.0)
+        _limit(panels[0], curves)
         if frame.x_ticks:
             panels[-1].set_xticks(range(len(frame.x_ticks)), frame.x_ticks)
         elif frame.whole_steps:
@@ -127,6 +128,17 @@ def _draw(axes: Axes, curve: Curve, index: int, shift: float) -> None:
     axes.plot(x, y, **look)
     if len(curve.low):
         axes.fill_between(x, thin(curve.low), thin(curve.high), color=colour_of(index), alpha=0.18, linewidth=0)
+
+
+def _limit(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Let intervals that are far wider than most leave the panel, so that the others can be read."""
+    widths = [high - low for curve in curves for low, high in zip(curve.low, curve.high, strict=True)]
+    values = [value for curve in curves for value in curve.y if math.isfinite(value)]
+    if not widths or not values:
+        return
+    room = 1.5 * float(np.nanmedian(widths))
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, min(values) - room), min(high, max(values) + room))
 
 
 def _shift(place: int, number: int) -> float:

@@ -4,6 +4,7 @@ A plot without figures is left out. Price: about 0.1 s a plot.
 """
 
 import math
+import re
 import statistics
 from collections.abc import Sequence
 
@@ -41,7 +42,7 @@ def plot_measures(figures: Figures) -> list[Plot]:
     """Accuracy on each task, then bits per byte of each domain, or of all alone where there are many lines."""
     plots = []
     for measure in figures.questions:
-        title = f"{measure.label[0].upper()}{measure.label[1:]}, 95% intervals"
+        title = f"{measure.label}, 95% intervals"
         plots.append(_plot_estimates(figures, measure, ALL, ALL, title, "Share of questions"))
     for measure in figures.scored(lambda key: key[1] == "bits_per_byte"):
         domains = figures.groups(measure, "domain")
@@ -54,22 +55,18 @@ def plot_measures(figures: Figures) -> list[Plot]:
     return [plot for plot in plots if plot is not None]
 
 
-def plot_gains(figures: Figures, family: Family, measures: Sequence[Measure], over: str) -> list[Plot]:
-    """For each measure the gain of every line over `over`, by difficulty."""
-    plots = []
-    for measure in measures:
-        key, tiers = (measure.task, measure.metric), figures.groups(measure, "difficulty")
-        curves, said = [], []
-        for line in figures.measured:
-            found = [family.differences.get((line.name, key, tier)) for tier in tiers]
-            some = [(place, one) for place, one in enumerate(found) if one is not None]
-            if some:
-                curves.append(_with_intervals(line, 0, some))
-                said.append(f"{line.name} " + ", ".join(f"{tiers[place]} {one.value:+.3f}" for place, one in some))
-        label = f"Gain over {over} by difficulty, {measure.label}"
-        frame = Frame(label, "Difficulty", "Gain (share of questions)", x_ticks=tiers, zero_line=True)
-        plots.append(plot_curves(frame, curves, arms_of(figures.lines), said))
-    return [plot for plot in plots if plot is not None]
+def plot_gain(figures: Figures, family: Family, measure: Measure, title: str) -> Plot | None:
+    """Differences of every line from its counterpart, by difficulty."""
+    key, tiers = (measure.task, measure.metric), figures.groups(measure, "difficulty")
+    curves, said = [], []
+    for line in figures.measured:
+        found = [family.differences.get((line.name, key, tier)) for tier in tiers]
+        some = [(place, one) for place, one in enumerate(found) if one is not None]
+        if some:
+            curves.append(_with_intervals(line, 0, some))
+            said.append(f"{line.name} " + ", ".join(f"{tiers[place]} {one.value:+.3f}" for place, one in some))
+    frame = Frame(title, "Difficulty", "Gain (share of questions)", x_ticks=tiers, zero_line=True)
+    return plot_curves(frame, curves, arms_of(figures.lines), said)
 
 
 def plot_depth(arms: Sequence[ArmResult], figures: Figures) -> list[Plot]:
@@ -112,9 +109,7 @@ def plot_samples(figures: Figures) -> list[Plot]:
             if some:
                 curves.append(_with_intervals(line, 0, some))
                 said.append(f"{line.name} " + ", ".join(f"{numbers[place]}: {one.value:.3f}" for place, one in some))
-        frame = Frame(
-            f"pass@k on {task}", "Samples k", "Questions with a right sample", x_ticks=list(map(str, numbers))
-        )
+        frame = Frame(f"pass@k on {task}", "Samples k", "pass@k", x_ticks=list(map(str, numbers)))
         plots.append(plot_curves(frame, curves, arms_of(figures.lines), said))
     return [plot for plot in plots if plot is not None]
 
@@ -148,7 +143,7 @@ def plot_transfer(figures: Figures, family: Family, measure: Measure, by: str, t
                 shown = number(one.value, digits_of(measure), "+") + star
                 axes.text(column, row, shown, ha="center", va="center", color=INK)
                 said.append(f"{name} on {group} {shown}")
-        axes.set_xticks(range(len(groups)), [group.replace("_", "\n") for group in groups])
+        axes.set_xticks(range(len(groups)), [re.sub("[_ ]", "\n", group) for group in groups])
         axes.set_yticks(range(len(names)), names)
         axes.set_xlim(-0.5, len(groups) - 0.5)
         axes.set_ylim(len(names) - 0.5, -0.5)

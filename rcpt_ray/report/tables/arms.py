@@ -10,16 +10,9 @@ from collections.abc import Callable, Sequence
 from rcpt_ray.report.figures import Family, Figures
 from rcpt_ray.report.inputs import ArmResult
 from rcpt_ray.report.lines import Line
-from rcpt_ray.report.statistics.bootstrap import NUM_RESAMPLES
-from rcpt_ray.report.statistics.estimates import INSIDE_THE_NOISE
 from rcpt_ray.report.statistics.measures import ALL, Measure
 from rcpt_ray.report.tables.cells import NOTHING, count, difference_cell, digits_of, estimate_cell, number
 from rcpt_ray.report.tables.table import Table
-
-INTERVALS = (
-    "95% intervals in brackets. With several seeds they cover the choice of items and the seeds (items crossed with "
-    "seeds, t quantile with Satterthwaite's degrees of freedom); with one seed the choice of items alone."
-)
 
 
 def arms_table(arms: Sequence[ArmResult], figures: Figures) -> Table:
@@ -44,9 +37,10 @@ def arms_table(arms: Sequence[ArmResult], figures: Figures) -> Table:
             cells += [estimate_cell(of_domains.get((line.name, name)), 4) for name in figures.groups(measure, "domain")]
         rows.append(cells)
     note = (
-        f"{INTERVALS} Trained tokens are the targets of all steps, every epoch counted; losses of arms are taken over "
-        "different tokens and are not comparable. Bits per byte are means over held-out documents weighted by their "
-        "bytes; less is better. An arm's own interval is usually wider than that of a paired difference."
+        "Intervals of 95% in brackets. Trained tokens are the targets of all steps, every epoch counted; losses of "
+        "arms are taken over different tokens and are not comparable. Bits per byte are means over held-out documents "
+        "weighted by their bytes; less is better. An arm's own interval is usually wider than that of a paired "
+        "difference."
     )
     return Table("Arms", columns, rows, note)
 
@@ -82,14 +76,11 @@ def differences_table(figures: Figures, family: Family, measures: Sequence[Measu
     return Table(title, ["Arm", *(measure.label for measure in measures)], rows, family_note(family))
 
 
-def family_note(family: Family, by_subject: bool = False) -> str:
-    """How the differences of a table are to be read."""
-    how = "the false discovery rate, Benjamini and Hochberg" if by_subject else "Holm"
+def family_note(family: Family) -> str:
+    """What the differences of a table are of, and how many they are."""
     return (
         f"Each line minus {family.reference} (of the same training domain, where it has one), over the items that both "
-        f"answered, all seeds of both; paired bootstrap of the items ({NUM_RESAMPLES:,} draws). {INTERVALS} p values "
-        f"are corrected for the {family.num_comparisons} comparisons of this table ({how}), the intervals are not; a "
-        f"difference is called {INSIDE_THE_NOISE} unless its corrected p is below 0.05."
+        f"answered. p values are corrected for the {family.num_comparisons} comparisons of this table (Holm)."
     )
 
 

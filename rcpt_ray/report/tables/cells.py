@@ -22,7 +22,10 @@ def percent(share: float | None) -> str:
 
 def number(value: float | None, num_digits: int, sign: str = "-") -> str:
     """`−1.23`, with a real minus."""
-    return NOTHING if value is None else f"{value:{sign},.{num_digits}f}".replace("-", "−")
+    if value is None:
+        return NOTHING
+    rounded = round(value, num_digits) + 0.0  # which makes no minus of what rounds to zero
+    return f"{rounded:{sign},.{num_digits}f}".replace("-", "−")
 
 
 def digits_of(measure: Measure) -> int:
@@ -60,4 +63,4 @@ def p_words(difference: Difference) -> str:
         return "p < 0.001"
     limit = 1 - CONFIDENCE
     shown = math.floor(p_value * 1000) / 1000 if p_value < limit else p_value
-    return f"p {shown:.3f}"
+    return "p 1" if shown >= 0.9995 else f"p {shown:.3f}"

@@ -11,7 +11,6 @@ from rcpt_ray.report.lines import Line
 from rcpt_ray.report.samples import NUM_DIVERSE, Depth, depth_by, diversity_of
 from rcpt_ray.report.statistics.estimates import Estimate
 from rcpt_ray.report.statistics.measures import ALL, Measure
-from rcpt_ray.report.tables.arms import INTERVALS
 from rcpt_ray.report.tables.cells import NOTHING, count, difference_cell, estimate_cell, number, percent
 from rcpt_ray.report.tables.table import Table
 
@@ -38,7 +37,7 @@ def depth_table(arms: Sequence[ArmResult], figures: Figures) -> Table:
     note = (
         "Means over the answers of all seeds and samples, for right and wrong answers apart. A thought that hit the "
         "limit was cut there and its answer asked for all the same; an answer that is not found counts as wrong. "
-        f"{INTERVALS} The p value of the last row of an arm is not corrected."
+        "The p value of the last row of an arm is not corrected."
     )
     return Table("Depth of reasoning by difficulty", columns, rows, note)
 
@@ -65,7 +64,7 @@ def samples_table(arms: Sequence[ArmResult], figures: Figures) -> Table:
         "Different answers are those of one question, no answer not counted. Distinct-n is the number of different "
         f"n-grams over the number of words, over all thoughts about one question, its mean over at most {NUM_DIVERSE} "
         "questions; thoughts that are longer have less of it. pass@k is the chance that one of k samples is right, "
-        f"maj@k the share of questions whose most frequent answer is. {INTERVALS}"
+        f"maj@k the share of questions whose most frequent answer is."
     )
     return Table("Samples of a question", columns, rows, note)
 
@@ -86,8 +85,7 @@ def heldout_thoughts_table(figures: Figures) -> Table:
     note = (
         "Thoughts that the teacher wrote about held-out documents. Perplexity is the exponential of the mean nats a "
         "token, less is better; the gain is what a byte of the text costs less when its thought is read first, more is "
-        "better. "
-        f"{INTERVALS}"
+        "better."
     )
     return Table("Thoughts of held-out documents", columns, rows, note)
 

@@ -71,7 +71,7 @@ def stages_table(inputs: ReportInputs) -> Table:
         )
     columns = ["Stage", "Arms", "Fingerprint", "Unit", "In", "Ok", "Rejected", "Tokens", "Seconds", "Throughput"]
     note = "In = ok + rejected in the stage's unit. A stage that arms share by its fingerprint was run once."
-    return Table("What was run", columns, rows, note)
+    return Table("Stages", columns, rows, note)
 
 
 def rejections_table(inputs: ReportInputs) -> Table:
