@@ -113,7 +113,8 @@ def as_svg(figure: Figure, name: str) -> str:
     written = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
         # Figure.savefig would draw twice, once for the layout alone.
-        FigureCanvasSVG(figure).print_svg(written, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(written, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = written.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)

@@ -36,8 +36,10 @@ def bootstrap_variances(
         weighed_nK = np.where(present_Kn, weights_N[inside], 0.0).T
         products_nK = np.where(weighed_nK > 0, weighed_nK * differences_KN[:, inside].T, 0.0)
         drawn_DK = _draw_means(products_nK, weighed_nK, np.random.default_rng([seed, len(inside)]))
+        num_drawn_K = np.isfinite(drawn_DK).sum(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            stretched_K = np.nanvar(drawn_DK, axis=0, ddof=1) * num_K / (num_K - 1.0)
+            about_DK = drawn_DK - np.nansum(drawn_DK, axis=0) / num_drawn_K
+            stretched_K = np.nansum(about_DK**2, axis=0) / (num_drawn_K - 1.0) * num_K / (num_K - 1.0)
         # What does not differ between items has no variance, also after rounding.
         constant_K = np.ptp(np.where(present_Kn, differences_KN[:, inside], np.nan), axis=1) == 0 if len(inside) else 0
         variances_KG[:, group] = np.where(num_K > 1, np.where(constant_K, 0.0, stretched_K), np.nan)
