@@ -76,7 +76,7 @@ def gather(inputs: ReportInputs, figures: Figures) -> Content:
 def render_page(content: Content) -> str:
     """The content as one HTML page."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["as_svg"] = lambda plot: Markup(plot.svg)
+    environment.filters["as_svg"] = lambda plot: Markup(plot.draw())
     environment.filters["numeric_columns"] = numeric_columns
     environment.filters["is_folded"] = lambda table: table.folded or len(table.rows) > _ROWS_UNFOLDED
     environment.filters["breakable"] = lambda name: Markup(re.sub(r"([._:])", r"\1<wbr>", str(escape(name))))

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -20,11 +20,10 @@ from rcpt_ray.report.plots.drawing import (
     GROUND,
     LINES,
     SOFT,
-    STYLE,
     Plot,
     add_legend,
-    as_svg,
     colour_of,
+    drawn,
     handle,
     marker_of,
     new_panels,
@@ -58,7 +57,6 @@ class Frame:
     """Names of the line styles, where there is more than one."""
     x_ticks: Sequence[str] = ()
     """Names of x = 0, 1, 2, ... where x is no number."""
-    whole_steps: bool = True
     zero_line: bool = False
     folded: bool = False
 
@@ -84,29 +82,33 @@ def plot_curves(frame: Frame, curves: Sequence[Curve], arms: Sequence[str], said
     """The plot; `arms` in their order give colours, `said` tells each curve in words. None without curves."""
     if not curves:
         return None
+    said_of_all = f"{frame.title}: {'; '.join(said)}."
+    return Plot(frame.title, said_of_all, drawn(lambda: _figure(frame, curves, arms), frame.title), frame.folded)
+
+
+def _figure(frame: Frame, curves: Sequence[Curve], arms: Sequence[str]) -> Figure:
     domains = [name for name in dict.fromkeys(curve.line.domain for curve in curves) if name] or [""]
-    with matplotlib.rc_context(STYLE):
-        titles = [f"trained on {domain}" if domain else "" for domain in domains]
-        figure, panels = new_panels(titles, 2.5 if len(domains) > 1 else 3.2, frame.x_label, frame.y_label)
-        for domain, axes in zip(domains, panels, strict=True):
-            own = [curve for curve in curves if curve.line.domain in ("", domain)]
-            for place, curve in enumerate(own):
-                _draw(axes, curve, arms.index(curve.line.arm), _shift(place, len(own)) if frame.x_ticks else 0.0)
-            if frame.zero_line:
-                axes.axhline(0.0, color=SOFT, linestyle="--", linewidth=1.0)
-        _limit(panels[0], curves)
-        if frame.x_ticks:
-            panels[-1].set_xticks(range(len(frame.x_ticks)), frame.x_ticks)
-        elif frame.whole_steps:
-            panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        shown = sorted({arms.index(curve.line.arm) for curve in curves})
-        handles, names = [handle(index) for index in shown], [arms[index] for index in shown]
-        kinds = sorted({curve.kind for curve in curves})
-        if len(kinds) > 1:
-            handles += [Line2D([], [], color=SOFT, linestyle=LINES[kind % len(LINES)]) for kind in kinds]
-            names += [frame.kinds[kind] for kind in kinds]
-        add_legend(figure, handles, names)
-        return Plot(frame.title, f"{frame.title}: {'; '.join(said)}.", as_svg(figure, frame.title), frame.folded)
+    titles = [f"trained on {domain}" if domain else "" for domain in domains]
+    figure, panels = new_panels(titles, 2.5 if len(domains) > 1 else 3.2, frame.x_label, frame.y_label)
+    for domain, axes in zip(domains, panels, strict=True):
+        own = [curve for curve in curves if curve.line.domain in ("", domain)]
+        for place, curve in enumerate(own):
+            _draw(axes, curve, arms.index(curve.line.arm), _shift(place, len(own)) if frame.x_ticks else 0.0)
+        if frame.zero_line:
+            axes.axhline(0.0, color=SOFT, linestyle="--", linewidth=1.0)
+    _limit(panels[0], curves)
+    if frame.x_ticks:
+        panels[-1].set_xticks(range(len(frame.x_ticks)), frame.x_ticks)
+    else:
+        panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    shown = sorted({arms.index(curve.line.arm) for curve in curves})
+    handles, names = [handle(index) for index in shown], [arms[index] for index in shown]
+    kinds = sorted({curve.kind for curve in curves})
+    if len(kinds) > 1:
+        handles += [Line2D([], [], color=SOFT, linestyle=LINES[kind % len(LINES)]) for kind in kinds]
+        names += [frame.kinds[kind] for kind in kinds]
+    add_legend(figure, handles, names)
+    return figure
 
 
 def arms_of(lines: Sequence[Line]) -> list[str]:
@@ -123,7 +125,7 @@ def _draw(axes: Axes, curve: Curve, index: int, shift: float) -> None:
     look |= {"linestyle": LINES[curve.kind % len(LINES)], "marker": marker_of(index) if few else ""}
     if len(curve.low) and shift:
         low, high = (np.asarray(side, np.float64) for side in (curve.low, curve.high))
-        axes.errorbar(x, y, yerr=[y - low, high - y], capsize=2.5, **look)
+        axes.errorbar(x, y, yerr=np.maximum([y - low, high - y], 0.0), capsize=2.5, **look)
         return
     axes.plot(x, y, **look)
     if len(curve.low):

@@ -7,7 +7,7 @@ become CSS variables of the page, so that one drawing serves light and dark, eac
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -54,11 +54,12 @@ _VARIABLES: Final = {INK: "--ink", SOFT: "--soft", GRID: "--line", GROUND: "--gr
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot as an `<svg>` element, and what it shows in words."""
+    """A plot in words, and how it is drawn; the Markdown does without the drawing."""
 
     title: str
     alt: str
-    svg: str
+    draw: Callable[[], str]
+    """Makes the `<svg>` element."""
     folded: bool = False
     """Shown only when it is opened."""
 
@@ -107,18 +108,22 @@ def offset(index: int, number: int) -> float:
     return 0.8 * ((index + 0.5) / number - 0.5)
 
 
-def as_svg(figure: Figure, name: str) -> str:
-    """The figure as an `<svg>` element whose ids begin with `name` and whose colours are the page's."""
-    name = re.sub(r"[^A-Za-z0-9_-]", "-", name)
-    written = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}):
-        # Figure.savefig would draw twice, once for the layout alone.
-        canvas: Any = FigureCanvasSVG(figure)
-        canvas.print_svg(written, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    svg = written.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    return re.sub(r"(fill|stroke): (#[0-9a-f]{6})", _as_variable, svg)
+def drawn(draw: Callable[[], Figure], name: str) -> Callable[[], str]:
+    """Makes the figure as an `<svg>` element whose ids begin with `name` and whose colours are the page's."""
+    salt = re.sub(r"[^A-Za-z0-9_-]", "-", name)
+
+    def make() -> str:
+        written = io.StringIO()
+        with matplotlib.rc_context(STYLE | {"svg.hashsalt": salt}):
+            canvas: Any = FigureCanvasSVG(draw())
+            # Figure.savefig would draw twice, once for the layout alone.
+            canvas.print_svg(written, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        svg = written.getvalue()
+        svg = svg[svg.index("<svg") :]
+        svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{salt}-", svg)
+        return re.sub(r"(fill|stroke): (#[0-9a-f]{6})", _as_variable, svg)
+
+    return make
 
 
 def _as_variable(found: re.Match[str]) -> str:

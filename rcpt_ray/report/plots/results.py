@@ -7,8 +7,9 @@ import math
 import re
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
-import matplotlib
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -21,16 +22,15 @@ from rcpt_ray.report.plots.drawing import (
     GROUND,
     INK,
     SOFT,
-    STYLE,
     Plot,
     add_legend,
-    as_svg,
     colour_of,
+    drawn,
     marker_of,
     new_axes,
 )
 from rcpt_ray.report.samples import depth_by
-from rcpt_ray.report.statistics.estimates import INSIDE_THE_NOISE, Estimate
+from rcpt_ray.report.statistics.estimates import INSIDE_THE_NOISE, Difference, Estimate
 from rcpt_ray.report.statistics.measures import ALL, Measure
 from rcpt_ray.report.tables.cells import digits_of, number
 from rcpt_ray.report.tables.depth import answers_of
@@ -120,35 +120,28 @@ def plot_transfer(figures: Figures, family: Family, measure: Measure, by: str, t
     names = list(dict.fromkeys(name for name, own, _ in family.differences if own == key))
     if not names:
         return None
-    most = max((abs(one.value) for (_, own, _), one in family.differences.items() if own == key), default=0.0) or 1.0
-    said = []
-    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
+    shown = {(name, group): one for (name, own, group), one in family.differences.items() if own == key}
+
+    def draw() -> Figure:
+        most = max(abs(one.value) for one in shown.values()) or 1.0
         figure, axes = new_axes(0.9 + 0.42 * len(names), "Measured on", "")
-        for row, name in enumerate(names):
-            for column, group in enumerate(groups):
-                one = family.differences.get((name, key, group))
-                if one is None:
-                    continue
-                better = (one.value < 0) == measure.less_is_better
-                shade = 0.5 * min(1.0, abs(one.value) / most)
-                axes.fill_between(
-                    [column - 0.48, column + 0.48],
-                    row - 0.46,
-                    row + 0.46,
-                    color=COLOURS[0 if better else 1],
-                    alpha=shade,
-                    linewidth=0,
-                )
-                star = "" if one.verdict == INSIDE_THE_NOISE else "*"
-                shown = number(one.value, digits_of(measure), "+") + star
-                axes.text(column, row, shown, ha="center", va="center", color=INK)
-                said.append(f"{name} on {group} {shown}")
+        axes.grid(False)
+        for (name, group), one in shown.items():
+            row, column = names.index(name), groups.index(group)
+            better = (one.value < 0) == measure.less_is_better
+            colour, alpha = COLOURS[0 if better else 1], 0.5 * min(1.0, abs(one.value) / most)
+            sides, top, bottom = [column - 0.48, column + 0.48], row - 0.46, row + 0.46
+            axes.fill_between(sides, top, bottom, color=colour, alpha=alpha, linewidth=0)
+            axes.text(column, row, _starred(one, measure), ha="center", va="center", color=INK)
         axes.set_xticks(range(len(groups)), [re.sub("[_ ]", "\n", group) for group in groups])
         axes.set_yticks(range(len(names)), names)
         axes.set_xlim(-0.5, len(groups) - 0.5)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.spines[:].set_visible(False)
-        return Plot(title, f"{title} (* outside the noise): {'; '.join(said)}.", as_svg(figure, f"transfer-{title}"))
+        return figure
+
+    said = [f"{name} on {group} {_starred(one, measure)}" for (name, group), one in shown.items()]
+    return Plot(title, f"{title} (* outside the noise): {'; '.join(said)}.", drawn(draw, f"transfer-{title}"))
 
 
 def plot_thought_tokens(num_tokens: Sequence[int]) -> Plot | None:
@@ -156,15 +149,18 @@ def plot_thought_tokens(num_tokens: Sequence[int]) -> Plot | None:
     if not num_tokens:
         return None
     title, median = "Length of the thoughts that were kept", statistics.median(num_tokens)
-    with matplotlib.rc_context(STYLE):
+
+    def draw() -> Figure:
         figure, axes = new_axes(3.0, "Length (tokens of the teacher)", "Number of thoughts")
         bins = min(30, max(1, math.isqrt(len(num_tokens)) + 1))
         axes.hist(num_tokens, bins=bins, color=COLOURS[0], edgecolor=GROUND)
         line = axes.axvline(median, color=COLOURS[1], linestyle="--", linewidth=1.4)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         add_legend(figure, [line], [f"median, {median:g} tokens"])
-        shown = f"{len(num_tokens):,} thoughts, {min(num_tokens):,} to {max(num_tokens):,} tokens, median {median:g}"
-        return Plot(title, f"{title}: {shown}.", as_svg(figure, "lengths"))
+        return figure
+
+    shown = f"{len(num_tokens):,} thoughts, {min(num_tokens):,} to {max(num_tokens):,} tokens, median {median:g}"
+    return Plot(title, f"{title}: {shown}.", drawn(draw, "lengths"))
 
 
 def _plot_estimates(figures: Figures, measure: Measure, by: str, group: str, title: str, x_label: str) -> Plot | None:
@@ -173,30 +169,30 @@ def _plot_estimates(figures: Figures, measure: Measure, by: str, group: str, tit
     shown = [(line, one) for line, one in found if one is not None and math.isfinite(one.value)]
     if not shown:
         return None
-    arms, chance = arms_of(figures.lines), figures.chance.get(measure.task)
-    with matplotlib.rc_context(STYLE):
+    arms, chance = arms_of(figures.lines), figures.chance.get(measure.task) if measure.metric == "acc" else None
+
+    def draw() -> Figure:
         figure, axes = new_axes(0.95 + 0.26 * len(shown), x_label, "")
         for row, (line, one) in enumerate(shown):
             index = arms.index(line.arm)
-            axes.errorbar(
-                [one.value],
-                [row],
-                xerr=[[one.value - _end(one.low, one)], [_end(one.high, one) - one.value]],
-                fmt=marker_of(index),
-                color=colour_of(index),
-                markersize=5,
-                capsize=3,
-                linewidth=1.4,
-            )
+            around = [max(0.0, one.value - _end(one.low, one))], [max(0.0, _end(one.high, one) - one.value)]
+            look: dict[str, Any] = {"fmt": marker_of(index), "color": colour_of(index), "markersize": 5, "capsize": 3}
+            axes.errorbar([one.value], [row], xerr=around, linewidth=1.4, **look)
         axes.set_yticks(range(len(shown)), [line.name for line, _ in shown])
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
-        if chance is not None and measure.metric == "acc":
+        if chance is not None:
             axes.axvline(chance, color=SOFT, linestyle="--", linewidth=1.2)
             add_legend(figure, [Line2D([], [], color=SOFT, linestyle="--")], [f"chance ({chance:g})"])
-        said = [f"{line.name} {number(one.value, digits_of(measure))}" for line, one in shown]
-        ending = f", chance at {chance:g}" if chance is not None and measure.metric == "acc" else ""
-        return Plot(title, f"{title}{ending}: {', '.join(said)}.", as_svg(figure, title))
+        return figure
+
+    said = [f"{line.name} {number(one.value, digits_of(measure))}" for line, one in shown]
+    ending = f", chance at {chance:g}" if chance is not None else ""
+    return Plot(title, f"{title}{ending}: {', '.join(said)}.", drawn(draw, title))
+
+
+def _starred(one: Difference, measure: Measure) -> str:
+    return number(one.value, digits_of(measure), "+") + ("" if one.verdict == INSIDE_THE_NOISE else "*")
 
 
 def _end(bound: float | None, estimate: Estimate) -> float:
