@@ -1,6 +1,6 @@
 """How long the report of a large comparison takes: from tables in memory to the four files, and where the time goes.
 
-    python benchmarks/report.py                       5 arms x 57 subjects x 3 seeds x 3 training domains, 14,042 questions
+    python benchmarks/report.py                       5 arms, 57 subjects, 3 seeds, 3 training domains, 14,042 questions
     python benchmarks/report.py --domains 0           without training domains
     python benchmarks/report.py --answers 14042       with so many generated questions, 4 samples each (120 by default)
 
@@ -36,7 +36,8 @@ def main() -> None:
     total = statistics.median(run["total_s"] for run in runs)
     print(f"{runs[0]['variants']:.0f} variants, {options.questions:,} questions, page of {runs[0]['page_mb']:.1f} MB")
     print(
-        f"median {total:.1f} s of {', '.join(format(run['total_s'], '.1f') for run in runs)}; CPU {runs[0]['cpu_s']:.1f} s"
+        f"median {total:.1f} s of {', '.join(format(run['total_s'], '.1f') for run in runs)}; "
+        f"of CPU {', '.join(format(run['cpu_s'], '.1f') for run in runs)} s"
     )
     for part in ("imports_s", "measures_s", "tables_and_bootstrap_s", "drawings_and_page_s", "markdown_and_summary_s"):
         print(f"  {part.removesuffix('_s').replace('_', ' '):24} {statistics.median(run[part] for run in runs):.1f} s")

@@ -27,7 +27,7 @@ _FLAGS = (
 
 @dataclass(frozen=True)
 class Page:
-    """A page after it was loaded: its DOM as HTML, the browser's CONSOLE lines, a picture of its upper part if asked."""
+    """A page after it was loaded: its DOM as HTML, the CONSOLE lines, a picture of its upper part if asked."""
 
     dom: str
     console: list[str]

@@ -6,6 +6,7 @@ V variants, N items, G groups. A score that is no number stays NaN and present; 
 The order of rows in a file changes nothing. Price: a join by hash for each variant, 5 ms for 14,000 items.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -69,6 +70,7 @@ class Measure:
     """Weights of the items, of the first variant that has them; equal for all variants of a run."""
     fields: dict[str, npt.NDArray[np.object_]]
     """Text[N] for each of FIELDS; empty where an item does not have it."""
+    _groups: dict[str, Groups] = dataclasses.field(default_factory=dict)
 
     @property
     def is_share(self) -> bool:
@@ -97,6 +99,11 @@ class Measure:
 
     def groups(self, field: str) -> Groups:
         """The items by a field, or all of them in one group; groups in the report's order, items without it in none."""
+        if field not in self._groups:
+            self._groups[field] = self._grouped(field)
+        return self._groups[field]
+
+    def _grouped(self, field: str) -> Groups:
         if field == ALL:
             return Groups([ALL], np.zeros(len(self.item_ids), np.intp))
         names, codes_N = np.unique(self.fields[field].astype(str), return_inverse=True)
