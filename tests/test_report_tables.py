@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from report_fixtures import ARMS, HOSTILE, make_arm, make_inputs, make_manifest, make_recipe, make_scores
 
+from rcpt_ray.errors import UserError
 from rcpt_ray.records import SCORE
 from rcpt_ray.report.figures import measure_run
 from rcpt_ray.report.inputs import ArmResult, ReportInputs
@@ -225,3 +226,8 @@ def test_scores_of_a_diverged_model_are_no_numbers_and_no_difference() -> None:
     inputs = make_inputs(arms=[make_arm("base"), arm])
     assert _by_arm(_table(inputs, "Differences from base"))["reasoning"]["Bits/byte"].endswith("inside the noise")
     assert "nan" in _by_arm(_table(inputs, "Arms"))["reasoning"]["Bits/byte, all domains"]
+
+
+def test_a_control_that_is_no_arm_is_refused() -> None:
+    with pytest.raises(UserError, match="report.control=plain is not one of the arms: base, standard"):
+        make_recipe(report={"control": "plain"})
