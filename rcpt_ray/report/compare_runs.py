@@ -14,9 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from rcpt_ray.errors import UserError
 from rcpt_ray.report.figures import Figures, Pair, chance_of, measures_of
 from rcpt_ray.report.inputs import ArmResult
@@ -24,6 +21,7 @@ from rcpt_ray.report.lines import make_lines
 from rcpt_ray.report.page import Content, as_yaml
 from rcpt_ray.report.plots.results import plot_measures
 from rcpt_ray.report.sections import Section, depth_section, groups_section
+from rcpt_ray.report.side_by_side import side_by_side
 from rcpt_ray.report.sources import FinishedRun, read_run
 from rcpt_ray.report.statistics.measures import Measure
 from rcpt_ray.report.tables.arms import arms_table, differences_table, main_measures, seeds_table
@@ -32,8 +30,6 @@ from rcpt_ray.report.tables.groups import accuracy_tables, gain_table
 from rcpt_ray.report.tables.table import Table
 from rcpt_ray.report.words import how_sure, listed
 from rcpt_ray.report.write import write_content
-
-_OF_DOCUMENTS = ("bits_per_byte", "thought_nats", "gain")
 
 
 def compare_runs(paths: Sequence[str], to: str | None = None) -> Path:
@@ -56,7 +52,7 @@ def compare_runs(paths: Sequence[str], to: str | None = None) -> Path:
 
 def compare(runs: Sequence[FinishedRun]) -> Content:
     """What the page of several runs says; their names differ."""
-    arms, apart = _side_by_side(runs)
+    arms, apart = side_by_side(runs)
     lines = make_lines(arms)
     figures = Figures(
         lines=lines,
@@ -134,77 +130,6 @@ def _target(runs: Sequence[FinishedRun], to: str | None) -> Path:
     name = "_".join(run.name for run in runs)[:100]
     taken = {folder.name for folder in base.glob("*")}
     return base / next(one for number in range(1, 10**6) if (one := f"{name}-{number}") not in taken)
-
-
-def _side_by_side(runs: Sequence[FinishedRun]) -> tuple[list[ArmResult], list[str]]:
-    """The arms of all runs with items that are not the same under names of their own, and sentences about these."""
-    digests, weights = dict[str, tuple[str, str]](), dict[str, pa.Table]()
-    arms, apart = list[ArmResult](), list[str]()
-    for run in runs:
-        renamed = dict[str, str]()
-        inputs = next((arm.evaluation.inputs for arm in run.arms if arm.evaluation is not None), {})
-        for name, digest in inputs.items():
-            task, _, what = name.rpartition("/")
-            if what != "questions":
-                continue
-            known, of_run = digests.setdefault(task, (digest, run.name))
-            if known != digest:
-                renamed[task] = f"{task} ({run.name})"
-                apart.append(
-                    f"{task}: the questions of {run.name} are other ones than those of {of_run}, so no differences are "
-                    "taken on it (evaluation.tasks)."
-                )
-        num_other = 0
-        for arm in run.arms:
-            scores, other = _own_documents(arm.scores, weights, run.name)
-            num_other = max(num_other, other)
-            answers = None if arm.answers is None else _with_tasks(arm.answers, renamed)
-            arms.append(
-                replace(
-                    arm,
-                    name=f"{run.name}:{arm.name}",
-                    arm=f"{run.name}:{arm.arm}",
-                    scores=_with_tasks(scores, renamed),
-                    answers=answers,
-                )
-            )
-        if num_other:
-            apart.append(
-                f"{num_other:,} held-out figures of {run.name} have the id but not the length of another run's "
-                "document, and are not compared (corpus)."
-            )
-    return arms, apart
-
-
-def _own_documents(scores: pa.Table, weights: dict[str, pa.Table], run: str) -> tuple[pa.Table, int]:
-    """The scores, where held-out documents of equal id but other weight than seen before have ids of their own."""
-    num_other = 0
-    for metric in _OF_DOCUMENTS:
-        here = pc.equal(scores["metric"], metric)
-        own = scores.filter(here)
-        if not len(own):
-            continue
-        known = weights.setdefault(metric, own.select(["item_id", "weight"]))
-        seen = (
-            known["weight"]
-            .combine_chunks()
-            .take(pc.index_in(own["item_id"], value_set=known["item_id"].combine_chunks()))
-        )
-        other = pc.fill_null(pc.not_equal(own["weight"], seen), False)
-        num_other += pc.sum(other).as_py() or 0
-        ids = pc.if_else(
-            other, pc.binary_join_element_wise(own["item_id"], pa.scalar(f" of {run}"), ""), own["item_id"]
-        )
-        own = own.set_column(own.schema.get_field_index("item_id"), "item_id", ids)
-        scores = pa.concat_tables([scores.filter(pc.invert(here)), own])
-    return scores, num_other
-
-
-def _with_tasks(table: pa.Table, renamed: dict[str, str]) -> pa.Table:
-    for task, name in renamed.items():
-        tasks = pc.if_else(pc.equal(table["task"], task), name, table["task"])
-        table = table.set_column(table.schema.get_field_index("task"), "task", tasks)
-    return table
 
 
 def _runs_table(runs: Sequence[FinishedRun]) -> Table:
