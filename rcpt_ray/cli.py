@@ -5,6 +5,7 @@ sentence with the log that holds the rest; 130 interrupted.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -58,12 +59,19 @@ def _dispatch(options: argparse.Namespace) -> None:
             from rcpt_ray.doctor import print_checks
 
             print_checks()
+        case "report" if _names_runs(options.recipe):
+            from rcpt_ray.report.compare_runs import compare_runs
+
+            folder = compare_runs([options.recipe, *options.overrides], options.to)
+            print(f"report   {folder / 'report.html'}\nreport   {folder / 'report.md'}")
         case "models":
             _models(options)
         case verb:
             from rcpt_ray.command import run_command
             from rcpt_ray.recipe import load_recipe
 
+            if getattr(options, "to", None) is not None:
+                raise UserError(f"--to {options.to} is for a report that compares run folders; leave it out")
             recipe = load_recipe(options.recipe, options.overrides)
             retry_rejected, as_is = getattr(options, "retry_rejected", False), getattr(options, "as_is", False)
             run_command(recipe, _STAGE_VERBS[verb][0], retry_rejected, as_is)
@@ -79,6 +87,11 @@ def _difficulty(options: argparse.Namespace) -> None:
         options.questions, options.panel, Path(options.to), cuts, options.task
     ).items():
         print(f"{tier}  {number:,}")
+
+
+def _names_runs(first: str) -> bool:
+    """Whether `rcpt report` was given run folders; a recipe is a .yaml file."""
+    return os.path.isdir(first) or not first.endswith((".yaml", ".yml"))
 
 
 def _models(options: argparse.Namespace) -> None:
@@ -104,6 +117,13 @@ def _parser() -> argparse.ArgumentParser:
             stage.add_argument("--retry-rejected", action="store_true", help="try thoughts that were rejected again")
         if verb == "report":
             stage.add_argument("--as-is", action="store_true", help="write it from what is finished, and make no more")
+            stage.usage = (
+                "rcpt report RECIPE [--as-is] [key=value ...]\n       rcpt report RUN RUN [RUN ...] [--to FOLDER]"
+            )
+            stage.description = (
+                "The report of a recipe's run, or one page that compares the runs in two or more folders."
+            )
+            stage.add_argument("--to", metavar="FOLDER", help="where the page that compares runs goes")
     plan = verbs.add_parser("plan", help="what would run, what is finished, tokens, time and cost expected")
     _add_recipe(plan)
     plan.add_argument("--sample", type=_positive, metavar="N", help="measure by writing N thoughts first")

@@ -83,6 +83,8 @@ class Recipe(Settings):
                 raise ValueError(f"arms.{name}: a name of an arm may hold letters, digits, - and _ only")
         if self.report.baseline not in self.arms:
             raise ValueError(f"report.baseline={self.report.baseline} is not one of the arms: {', '.join(self.arms)}")
+        if self.report.control is not None and self.report.control not in self.arms:
+            raise ValueError(f"report.control={self.report.control} is not one of the arms: {', '.join(self.arms)}")
         for name in self.arms:
             settings = self.arm_settings(name)
             mixture = settings.mixture

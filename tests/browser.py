@@ -27,23 +27,24 @@ _FLAGS = (
 
 @dataclass(frozen=True)
 class Page:
-    """A page after it was loaded: its DOM as HTML, the browser's CONSOLE lines, a picture of its upper part."""
+    """A page after it was loaded: its DOM as HTML, the CONSOLE lines, a picture of its upper part if asked."""
 
     dom: str
     console: list[str]
     screenshot: Path
 
 
-def open_page(path: Path, tmp: Path, size: str = "1280,2000", dark: bool = False) -> Page:
-    """Load a local HTML file; skips the test where there is no Chromium."""
+def open_page(path: Path, tmp: Path, size: str = "1280,2000", dark: bool = False, picture: bool = True) -> Page:
+    """Load a local HTML file, a second time for its picture; skips the test where there is no Chromium."""
     chromium = shutil.which("chromium") or shutil.which("/usr/bin/chromium")
     if chromium is None:
         pytest.skip("chromium is not on the PATH; install it to test the page in a browser")
     screenshot = Path(tempfile.mkdtemp(dir=tmp)) / "page.png"
     look = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
     command = [chromium, *_FLAGS, look, f"--window-size={size}", f"file://{path.absolute()}"]
-    dom, _ = _run([*command, "--dump-dom"], tmp)
-    _, log = _run([*command, f"--screenshot={screenshot}"], tmp)
+    dom, log = _run([*command, "--dump-dom"], tmp)
+    if picture:
+        log += _run([*command, f"--screenshot={screenshot}"], tmp)[1]
     return Page(dom, [line for line in log.splitlines() if "CONSOLE" in line], screenshot)
 
 

@@ -8,9 +8,9 @@ import pytest
 from report_fixtures import make_arm, make_inputs
 
 from rcpt_ray.records import TIMELINE
+from rcpt_ray.report.figures import measure_run
 from rcpt_ray.report.page import gather, render_page
-from rcpt_ray.report.pool_plots import plot_pools, pool_use
-from rcpt_ray.report.statistics import measure_arms
+from rcpt_ray.report.plots.pools import plot_pools, pool_use
 
 
 def row(time_s: float, busy: int, step_seconds: float, session: str = "first") -> dict[str, Any]:
@@ -57,6 +57,6 @@ def test_report_of_a_streaming_arm_shows_its_pools_and_its_blend() -> None:
     timeline = pa.Table.from_pylist([row(float(second), 1, second / 2) for second in range(9)], schema=TIMELINE)
     arm = make_arm("reasoning")
     inputs = make_inputs(arms=[replace(arm, timeline=timeline, mixture=arm.training)])
-    page = render_page(gather(inputs, measure_arms(inputs)))
+    page = render_page(gather(inputs, measure_run(inputs)))
     assert "Engines and workers over time, reasoning" in page
     assert "reasoning, reasoning" not in page

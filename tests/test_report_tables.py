@@ -8,48 +8,94 @@ import pyarrow as pa
 import pytest
 from report_fixtures import ARMS, HOSTILE, make_arm, make_inputs, make_manifest, make_recipe, make_scores
 
+from rcpt_ray.errors import UserError
 from rcpt_ray.records import SCORE
-from rcpt_ray.report.inputs import ReportInputs
+from rcpt_ray.report.figures import measure_run
+from rcpt_ray.report.inputs import ArmResult, ReportInputs
 from rcpt_ray.report.page import gather
-from rcpt_ray.report.statistics import measure_arms
-from rcpt_ray.report.table import Table
-from rcpt_ray.report.tables import arms_table, make_tables
-from rcpt_ray.report.write import write_report
+from rcpt_ray.report.tables.table import Table
+from rcpt_ray.report.write import render_markdown, write_report
+
+
+def make_failed(name: str) -> ArmResult:
+    """An arm whose training failed."""
+    failed = {"evaluation": None, "training": None, "steps": None, "heldout": None}
+    why = "the loss became NaN in step 12"
+    return dataclasses.replace(make_arm(name), scores=SCORE.empty_table(), failure=why, **failed)
+
+
+def _tables(inputs: ReportInputs) -> dict[str, Table]:
+    return {table.title: table for table in gather(inputs, measure_run(inputs)).tables}
 
 
 def _table(inputs: ReportInputs, title: str) -> Table:
-    return next(table for table in make_tables(inputs, measure_arms(inputs)) if table.title == title)
+    return _tables(inputs)[title]
+
+
+def _by_arm(table: Table) -> dict[str, dict[str, str]]:
+    return {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
 
 
 def _said(inputs: ReportInputs) -> str:
-    content = gather(inputs, measure_arms(inputs))
+    content = gather(inputs, measure_run(inputs))
     return "\n".join([content.compared, *content.read_with_care, *content.not_shown])
 
 
-def test_the_arms_table_gives_each_arm_its_figures_and_verdicts() -> None:
-    table = _table(make_inputs(), "Arms")
-    by_arm = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+def test_the_arms_table_gives_each_arm_its_figures() -> None:
+    by_arm = _by_arm(_table(make_inputs(), "Arms"))
     assert tuple(by_arm) == ARMS
-    assert by_arm["base"]["quiz: difference from base"] == "baseline"
+    assert by_arm["base"]["Seeds"] == "–" and by_arm["reasoning"]["Seeds"] == "1"
     assert by_arm["reasoning"]["Trained tokens"] == "122,880"
-    assert by_arm["reasoning"]["quiz: accuracy"] == "0.325 ± 0.075"
-    assert by_arm["reasoning"]["quiz: difference from base"].endswith("inside the noise")
-    assert by_arm["reasoning"]["Bits/byte: difference from base"].startswith("−0.0")
-    assert by_arm["reasoning"]["Bits/byte: difference from base"].endswith(", lower")
+    assert by_arm["reasoning"]["quiz: accuracy"] == "0.325 (0.201 to 0.480)"
+
+
+def test_bits_per_byte_of_an_arm_are_weighted_by_bytes() -> None:
+    rows = [row for row in make_scores("standard").to_pylist() if row["metric"] == "bits_per_byte"]
+    by_hand = sum(row["value"] * row["weight"] for row in rows) / sum(row["weight"] for row in rows)
+    shown = _by_arm(_table(make_inputs(), "Arms"))["standard"]["Bits/byte, all domains"]
+    assert shown.startswith(f"{by_hand:.4f} (")
+
+
+def test_differences_have_interval_corrected_p_and_verdict() -> None:
+    table = _table(make_inputs(), "Differences from base")
+    by_arm = _by_arm(table)
+    assert tuple(by_arm) == ARMS[1:]
+    assert by_arm["reasoning"]["quiz: accuracy"].endswith(", inside the noise")
+    assert by_arm["reasoning"]["Bits/byte"].startswith("−0.0") and by_arm["reasoning"]["Bits/byte"].endswith(", lower")
+    assert ", p < 0.001, lower" in by_arm["standard"]["Bits/byte"]
+    assert "6 comparisons of this table" in table.note
+
+
+def test_differences_from_the_control_are_there_too() -> None:
+    assert [row[0] for row in _table(make_inputs(), "Differences from standard").rows] == [
+        "base",
+        "standard_tokens",
+        "reasoning",
+    ]
+    other = make_inputs(recipe=make_recipe(report={"control": "standard_tokens"}))
+    assert "Differences from standard_tokens" in _tables(other)
 
 
 def test_difficulties_stand_from_easy_to_very_hard() -> None:
-    table = _table(make_inputs(), "Accuracy by difficulty")
-    assert table.columns == ["Arm", "Task", "easy", "medium", "hard", "very_hard"]
-    assert table.rows[0][2] == "0.300 ± 0.153 (10)"
+    table = _table(make_inputs(), "quiz: accuracy by difficulty")
+    assert table.columns == ["Arm", "easy (10)", "medium (10)", "hard (10)", "very_hard (10)"]
+    assert table.rows[0][1] == "0.300 (0.108 to 0.603)"
+    gains = _table(make_inputs(), "Gain over base by difficulty, quiz: accuracy")
+    assert gains.columns == ["Arm", "easy", "medium", "hard", "very_hard", "very_hard minus easy"]
 
 
 def test_difficulties_that_nobody_knows_make_no_table() -> None:
     rows = [row | {"difficulty": ""} for row in make_scores("base").to_pylist()]
     arm = dataclasses.replace(make_arm("base"), scores=pa.Table.from_pylist(rows, schema=SCORE))
     inputs = make_inputs(arms=[arm])
-    titles = [table.title for table in make_tables(inputs, measure_arms(inputs))]
-    assert "Accuracy by difficulty" not in titles and "Accuracy by domain" in titles
+    assert "quiz: accuracy by difficulty" not in _tables(inputs) and "quiz: accuracy by domain" in _tables(inputs)
+    assert "No question has a difficulty" in _said(inputs)
+
+
+def test_time_gpu_hours_and_cost_are_summed() -> None:
+    by_stage = _by_arm(_table(make_inputs(), "Time and cost"))
+    assert by_stage["thoughts"]["GPU-hours"] == "1.500" and by_stage["thoughts"]["Cost"] == "3.00"
+    assert by_stage["all"]["Cost"] == "4.00" and by_stage["corpus"]["Cost"] == "–"
 
 
 def test_mixtures_show_what_was_asked_for_beside_what_was_reached() -> None:
@@ -67,7 +113,7 @@ def test_a_mixture_without_details_still_has_its_row() -> None:
 def test_a_stage_that_arms_share_is_shown_once() -> None:
     shared = make_manifest("training", fingerprint="feedfeedfeedfeed")
     arms = [dataclasses.replace(make_arm(name), training=shared) for name in ("standard", "reasoning")]
-    rows = [row for row in _table(make_inputs(arms=arms), "What was run").rows if row[0] == "training"]
+    rows = [row for row in _table(make_inputs(arms=arms), "Stages").rows if row[0] == "training"]
     assert [row[1:3] for row in rows] == [["standard, reasoning", "feedfeedfeedfeed"]]
 
 
@@ -86,7 +132,7 @@ def test_a_teacher_that_is_the_student_is_said_plainly() -> None:
     said = _said(make_inputs())
     assert "Teacher and student are the same model, so no claim" in said
     assert "It was instruction-tuned before this run." in said
-    assert "One seed (17), so differences between seeds are not measured." in said
+    assert "One seed, so differences between seeds are not measured" in said
     other = make_recipe(student={"reference": "example/other-base"})
     assert "It was not instruction-tuned before this run." in _said(make_inputs(recipe=other))
     assert "the same model" not in _said(make_inputs(recipe=other))
@@ -115,7 +161,8 @@ def test_a_missing_control_for_tokens_is_named() -> None:
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"arms": []}, "Not measured yet: base, standard, standard_tokens and reasoning."),
+        ({"arms": []}, "Not measured yet: base, standard, standard_tokens and reasoning"),
+        ({"arms": [make_failed("reasoning")]}, "reasoning failed: the loss became NaN in step 12."),
         ({"arms": [make_arm("base")]}, "No arm was trained"),
         ({"arms": [make_arm("standard")]}, "The baseline base is missing"),
         ({"arms": [dataclasses.replace(make_arm("standard"), steps=None)]}, "The baseline base is missing"),
@@ -127,20 +174,28 @@ def test_a_missing_control_for_tokens_is_named() -> None:
         ({"thought_tokens": []}, "No thought was kept"),
     ],
 )
-def test_a_report_of_half_a_run_says_what_is_missing(changed: dict[str, object], sentence: str, tmp_path: Path) -> None:
+def test_a_report_of_half_a_run_says_what_is_missing(changed: dict[str, object], sentence: str) -> None:
     inputs = make_inputs(**changed)
-    outcome = write_report(inputs, tmp_path)
-    assert outcome.counts.unit == "arm" and outcome.counts.num_ok == len(inputs.arms)
     assert sentence in _said(inputs)
+    assert sentence in render_markdown(gather(inputs, measure_run(inputs))).replace("\\", "")
 
 
-def test_the_summary_is_plain_json_by_arm(tmp_path: Path) -> None:
+def test_the_summary_is_plain_json_by_line(tmp_path: Path) -> None:
     write_report(make_inputs(), tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert tuple(summary) == ARMS
-    assert summary["base"]["last_loss"] is None
-    assert summary["reasoning"]["accuracy"]["quiz"]["value"] == 0.325
-    assert summary["reasoning"]["verdicts"]["bits_per_byte_difference"] == "lower"
+    assert summary["reasoning"]["measures"]["quiz/acc"]["value"] == 0.325
+    assert json.loads((tmp_path / "inputs.json").read_text())["variants"][0]["arm"] == "base"
+    assert summary["reasoning"]["differences_from_base"]["heldout/bits_per_byte"]["verdict"] == "lower"
+
+
+def test_a_failed_arm_keeps_its_place_and_says_why(tmp_path: Path) -> None:
+    inputs = make_inputs(arms=[make_arm("base"), make_arm("standard"), make_failed("reasoning")])
+    outcome = write_report(inputs, tmp_path)
+    assert outcome.counts.rejected == {"not_measured": 1}
+    row = _by_arm(_table(inputs, "Arms"))["reasoning"]
+    assert row["Seeds"] == "0 (1 missing)" and row["quiz: accuracy"] == "–"
+    assert "reasoning failed: the loss became NaN in step 12." in (tmp_path / "report.md").read_text()
 
 
 def test_hostile_texts_stay_text_in_markdown(tmp_path: Path) -> None:
@@ -161,6 +216,18 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_an_arm_without_scores_has_dashes() -> None:
     empty = dataclasses.replace(make_arm("reasoning"), scores=make_scores("reasoning").slice(0, 0))
-    inputs = make_inputs(arms=[make_arm("base"), empty])
-    row = arms_table(inputs, measure_arms(inputs)).rows[1]
-    assert row[0] == "reasoning" and set(row[3:]) == {"–"}
+    row = _table(make_inputs(arms=[make_arm("base"), empty]), "Arms").rows[1]
+    assert row[0] == "reasoning" and set(row[4:]) == {"–"}
+
+
+def test_scores_of_a_diverged_model_are_no_numbers_and_no_difference() -> None:
+    rows = [row | {"value": float("nan")} for row in make_scores("reasoning").to_pylist()]
+    arm = dataclasses.replace(make_arm("reasoning"), scores=pa.Table.from_pylist(rows, schema=SCORE))
+    inputs = make_inputs(arms=[make_arm("base"), arm])
+    assert _by_arm(_table(inputs, "Differences from base"))["reasoning"]["Bits/byte"].endswith("inside the noise")
+    assert "nan" in _by_arm(_table(inputs, "Arms"))["reasoning"]["Bits/byte, all domains"]
+
+
+def test_a_control_that_is_no_arm_is_refused() -> None:
+    with pytest.raises(UserError, match="report.control=plain is not one of the arms: base, standard"):
+        make_recipe(report={"control": "plain"})

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
 
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rcpt_ray.report.drawing import COLOURS, Plot, add_legend, as_svg, new_axes
 from rcpt_ray.report.inputs import ArmResult
+from rcpt_ray.report.plots.drawing import COLOURS, Plot, add_legend, drawn, new_axes
 
 _STRETCHES: Final = 60
 
@@ -20,14 +21,19 @@ def plot_pools(arm: ArmResult) -> Plot | None:
     if not minutes:
         return None
     title = f"Engines and workers over time, {arm.name}"
-    figure, axes = new_axes(title, 3.0, "Time (minutes)", "Share of the pool at work")
+    shown = f"engines wrote {statistics.fmean(engines):.0%} and workers trained {statistics.fmean(workers):.0%}"
+    alt = f"{title}: {shown} of {minutes[-1]:.1f} minutes."
+    return Plot(title, alt, drawn(lambda: _figure(minutes, engines, workers), f"pools-{arm.name}"))
+
+
+def _figure(minutes: Sequence[float], engines: Sequence[float], workers: Sequence[float]) -> Figure:
+    figure, axes = new_axes(3.0, "Time (minutes)", "Share of the pool at work")
     for index, use in enumerate((engines, workers)):
         axes.step(minutes, use, where="post", color=COLOURS[index], linestyle=("-", "--")[index], linewidth=1.4)
     axes.set_ylim(0.0, 1.05)
     lines = [Line2D([], [], color=COLOURS[index], linestyle=("-", "--")[index]) for index in range(2)]
-    add_legend(axes, lines, ["engines that write", "workers that train"])
-    shown = f"engines wrote {statistics.fmean(engines):.0%} and workers trained {statistics.fmean(workers):.0%}"
-    return Plot(title, f"{title}: {shown} of {minutes[-1]:.1f} minutes.", as_svg(figure, f"pools-{arm.name}"))
+    add_legend(figure, lines, ["engines that write", "workers that train"])
+    return figure
 
 
 def pool_use(timeline: Sequence[dict[str, Any]]) -> tuple[list[float], list[float], list[float]]:

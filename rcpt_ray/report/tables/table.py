@@ -11,3 +11,5 @@ class Table:
     columns: list[str]
     rows: list[list[str]]
     note: str = ""
+    folded: bool = False
+    """Shown only when it is opened: details behind another table."""

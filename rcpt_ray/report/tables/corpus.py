@@ -1,7 +1,7 @@
 """The report's table of the corpus: what became of the documents of each source."""
 
 from rcpt_ray.report.inputs import ReportInputs
-from rcpt_ray.report.table import Table
+from rcpt_ray.report.tables.table import Table
 
 _SPLITS = ("train", "replay", "heldout")
 

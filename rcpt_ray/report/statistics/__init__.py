@@ -1,0 +1,1 @@
+"""How sure a figure is: means over items and seeds, paired differences, corrections for many comparisons."""
