@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import Outcome
+from rcpt_ray.beside_stage import beside_of
 from rcpt_ray.corpus import spec as corpus_spec
 from rcpt_ray.corpus.reading.paths import public_path
 from rcpt_ray.corpus.spec import HELDOUT_PARTS, REPLAY_PARTS, TRAIN_PARTS
@@ -140,6 +141,7 @@ def training_stage(
             folder,
             corpus.parts(HELDOUT_PARTS),
             provenance,
+            beside_of(recipe, corpus),
         )
 
     special = arm.mixture.special_tokens

@@ -30,7 +30,7 @@ torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
 for changed in json.loads(sys.argv[2]):
     spec = TrainingSpec(**changed | {"precision": "bf16"})
     plan = make_plan(spec, 8, 32, 17)
-    engine, optimizer, _ = start_engine(TrainingJob(spec, plan, 0, folder, [], Path(folder), folder))
+    engine, optimizer = start_engine(TrainingJob(spec, plan, 0, folder, [], Path(folder), folder))
     parameters = [each for each in engine.module.parameters() if each.requires_grad]
     ids = torch.arange(64).reshape(2, 32)
     engine.backward(engine(input_ids=ids, use_cache=False).logits.float().square().mean())

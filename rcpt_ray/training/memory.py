@@ -58,6 +58,8 @@ class MemoryNeed:
     runtime: int
     host: int = 0
     """In the host's memory, where the optimizer is offloaded from a GPU."""
+    loaded: int = 0
+    """The weights as the worker loads them into the host's memory, before they are partitioned or go to a GPU."""
 
     @property
     def total(self) -> int:
@@ -104,6 +106,7 @@ def memory_need(
         step=0 if offloaded else step,
         runtime=_GPU_RUNTIME if on_gpu else _CPU_RUNTIME,
         host=optimizer + gradients_in_fp32 * own if offloaded else 0,
+        loaded=number * num_all,
     )
 
 

@@ -9,7 +9,7 @@ from rcpt_ray.training.guard_spec import GuardSpec
 from rcpt_ray.training.stream.spec import StreamSpec
 from rcpt_ray.training.watch_spec import WatchSpec
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 
 
 class LoraSpec(Settings):
