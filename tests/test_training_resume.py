@@ -95,6 +95,7 @@ def test_kills_change_nothing(
     assert_same_training(whole, twice)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zero_stage", [1, 2])
 def test_a_resume_that_had_forgotten_something_would_be_seen(
     tmp_path: Path, model_in_fp32: Path, mixture: Path, zero_stage: int

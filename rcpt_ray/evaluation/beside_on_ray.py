@@ -108,6 +108,8 @@ class _Evaluations:
         """Start so many tasks at most, in the order of the trainings and their steps."""
         for record in self._records:
             under_way = {one.point.step for one in self._running.values() if one.record is record}
+            if any(one.point.step == 0 and one.record.student == record.student for one in self._running.values()):
+                under_way.add(0)
             for point in record.waiting(under_way):
                 if most == 0:
                     return
@@ -127,6 +129,9 @@ class _Evaluations:
             except RayError as error:
                 rows, failure = [], _sentence(error)
             one.record.end(one.point, rows, failure)
+            for record in self._records:  # trainings of one student begin with the same model
+                if one.point.step == 0 and record.student == one.record.student and not record.has(0):
+                    record.end(one.point, rows, failure)
 
 
 def _evaluate(training: TrainingJob, point: Point) -> tuple[list[Row], str]:

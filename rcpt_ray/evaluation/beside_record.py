@@ -46,6 +46,15 @@ class BesideRecord:
             points[num_steps] = Point(num_steps)
         return [points[step] for step in sorted(points) if step not in self._done and step not in under_way]
 
+    @property
+    def student(self) -> tuple[object, ...]:
+        """What step 0 depends on."""
+        return self._key, self.training.model_path, self.training.special_tokens
+
+    def has(self, step: int) -> bool:
+        """Whether a step is done."""
+        return step in self._done
+
     def take(self, point: Point) -> bool:
         """Keep a point's checkpoint until it is evaluated; False where it has made room meanwhile."""
         return point.saved is None or take(point.saved)
