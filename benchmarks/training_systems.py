@@ -147,7 +147,7 @@ def _ours_worker(options: argparse.Namespace, rank: int, folder: Path, answers: 
     clock, start_engine = _Clock(options.clock), loop.start_engine
 
     def start_timed_engine(job: Any) -> Any:
-        engine, optimizer, tokenizer = start_engine(job)
+        engine, optimizer = start_engine(job)
         engine_step = clock.timed(engine.step)
         engine_forward, engine.backward = clock.timed(engine.forward), clock.timed(engine.backward)
 
@@ -164,7 +164,7 @@ def _ours_worker(options: argparse.Namespace, rank: int, folder: Path, answers: 
                 clock.end_of_step()
 
         engine.forward, engine.step = forward, step
-        return engine, optimizer, tokenizer
+        return engine, optimizer
 
     loop.start_engine = start_timed_engine
     job = _job(options, folder)

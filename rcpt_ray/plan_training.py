@@ -171,6 +171,11 @@ def _warnings(
         return found
     if model and model.layer is None:
         found.append("the student's config.json does not tell the sizes of its layers, so activations are not counted")
+    if spec.zero_stage == 3:
+        found.append(
+            f"training.zero_stage=3 partitions a model that each worker has loaded whole: when they start on one "
+            f"machine, {plan.num_workers} workers take {_gib(plan.num_workers * need.loaded)} of the host's memory"
+        )
     if spec.gpus_per_worker:
         card = _gpu_memory_gib() if is_local else None
         if card is not None and need.total > card * GIB:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import Outcome
+from rcpt_ray.beside_stage import beside_of
 from rcpt_ray.comparison import Variant
 from rcpt_ray.corpus import spec as corpus_spec
 from rcpt_ray.corpus.reading.paths import public_path
@@ -157,6 +158,7 @@ def training_stage(
             folder,
             corpus.parts(HELDOUT_PARTS),
             provenance,
+            beside_of(recipe, corpus),
         )
 
     special = arm.mixture.special_tokens

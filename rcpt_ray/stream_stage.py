@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import Outcome
+from rcpt_ray.beside_stage import beside_of
 from rcpt_ray.corpus.spec import HELDOUT_PARTS, REPLAY_PARTS, TRAIN_PARTS
 from rcpt_ray.decontamination import evaluation_digests, evaluation_index
 from rcpt_ray.mixture import spec as mixture_spec
@@ -95,6 +96,7 @@ def streaming_stage(
             special_tokens=tuple(special),
             heldout_parts=corpus.parts(HELDOUT_PARTS),
             provenance=_provenance(recipe, name, arm, corpus, teacher, student),
+            beside=beside_of(recipe, corpus),
         )
         return make_streaming(job, work, bar)
 

@@ -1,6 +1,7 @@
 """What counts as a checkpoint, which are kept, and what is told when one cannot be written."""
 
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -10,12 +11,16 @@ from hypothesis import strategies as st
 
 from rcpt_ray.training.saved import (
     MARKER,
+    WAITING,
     best_checkpoint,
     checkpoint_name,
     latest_checkpoint,
     part_name,
+    release,
     remove_leftovers,
     remove_older,
+    skipped_steps,
+    take,
     whole_checkpoints,
 )
 from rcpt_ray.training.upload import Snapshot, Upload
@@ -27,8 +32,15 @@ def put_checkpoint(folder: Path, steps_done: int, score: float | None = None, wh
     path.mkdir(parents=True)
     (path / part_name(0, 1)).touch()
     if whole:
-        (path / MARKER).write_text(json.dumps({"steps_done": steps_done, "num_ranks": 1, "score": score}))
+        told = {"steps_done": steps_done, "num_ranks": 1, "score": score, "precision": "bf16"}
+        (path / MARKER).write_text(json.dumps(told))
     return path
+
+
+def make_checkpoint(folder: Path, steps_done: int, most_waiting: int) -> None:
+    """One more that is to be evaluated; what has to make room for it goes."""
+    (put_checkpoint(folder, steps_done) / WAITING).touch()
+    remove_older(folder, keep_last=1, keep_best=False, most_waiting=most_waiting)
 
 
 def steps_of(folder: Path) -> list[int]:
@@ -78,6 +90,35 @@ def test_what_is_kept_are_the_last_and_the_best_whenever_older_ones_are_removed(
         assert best is not None
         assert best.steps_done == min(told)[1]
     assert len(steps_of(folder)) <= keep_last + keep_best
+
+
+def test_what_waits_for_its_evaluation_stays_spread_over_the_steps_and_the_rest_is_counted(tmp_path: Path) -> None:
+    for steps_done in range(10, 90, 10):
+        make_checkpoint(tmp_path, steps_done, most_waiting=2)
+    *waiting, newest = steps_of(tmp_path)
+    assert newest == 80 and len(waiting) == 2
+    assert waiting[0] <= 40 <= waiting[1], "not the last ones alone"
+    assert skipped_steps(tmp_path) == [step for step in range(10, 80, 10) if step not in waiting]
+
+
+def test_what_is_being_evaluated_stays_until_it_is_done(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path, 10, most_waiting=0)
+    (first,) = whole_checkpoints(tmp_path)
+    assert take(first) and take(first), "also by a command that takes up what a killed one had taken"
+    make_checkpoint(tmp_path, 20, most_waiting=0)
+    make_checkpoint(tmp_path, 30, most_waiting=0)
+    assert steps_of(tmp_path) == [10, 30]
+    release(first)
+    make_checkpoint(tmp_path, 40, most_waiting=0)
+    assert steps_of(tmp_path) == [40]
+    assert skipped_steps(tmp_path) == [20, 30]
+
+
+def test_a_checkpoint_that_has_made_room_cannot_be_taken(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path, 10, most_waiting=0)
+    (first,) = whole_checkpoints(tmp_path)
+    shutil.rmtree(first.path)
+    assert not take(first)
 
 
 def test_a_snapshot_stays_as_it_was_taken_and_its_memory_is_used_again() -> None:

@@ -30,7 +30,7 @@ def gradients(rank: int, num_workers: int, model: Path, parts: list[Path], folde
     for stage in ZERO_STAGES:
         settings = {"num_workers": num_workers, "global_batch_rows": BATCH_ROWS, "zero_stage": stage}
         job = job_of(model, folder, parts, loss_weights=WEIGHTS, **settings)
-        engine, optimizer, _ = start_engine(job)
+        engine, optimizer = start_engine(job)
         seen: dict[str, Any] = {}
 
         def step_and_look(

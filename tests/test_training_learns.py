@@ -28,7 +28,7 @@ def overfit(model_folder: Path, folder: Path, num_steps: int, **settings: Any) -
     same = {"global_batch_rows": 1, "num_epochs": num_steps, "learning_rate": 0.01, "schedule": "constant"}
     job = job_of(model_folder, folder, parts, **(same | settings))
     torch.manual_seed(job.plan.seed)
-    engine, optimizer, _ = start_engine(job)
+    engine, optimizer = start_engine(job)
     feed = PackedFeed(parts, job.plan, 0)
     return [run_step(engine, optimizer, feed.batches(step) or [], job, step) for step in range(num_steps)]
 

@@ -1,5 +1,7 @@
 """A training that is killed goes on as if nothing had happened, on as many workers as there are then."""
 
+import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,20 @@ LORA = {"rank": 4, "alpha": 8, "dropout": 0.1}
 @pytest.fixture(scope="module")
 def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_mixture(tmp_path_factory.mktemp("mixture"), NUM_ROWS)
+
+
+@pytest.fixture(scope="module")
+def model_in_fp32(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with its weights in fp32."""
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path_factory.mktemp("models") / "fp32"
+    shutil.copytree(tiny_model_folder, folder)
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: one.float() for name, one in tensors.items()}, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text()) | {"dtype": "float32"}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 def run_with_kills(folder: Path, model: Path, mixture: Path, kills: Sequence[int], **settings: Any) -> Path:
@@ -66,15 +82,68 @@ def test_workers_may_come_and_go(tmp_path: Path, tiny_model_folder: Path, mixtur
 @pytest.mark.parametrize("adapter", [None, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
 def test_kills_change_nothing(
-    tmp_path: Path, tiny_model_folder: Path, mixture: Path, zero_stage: int, adapter: dict[str, Any] | None
+    tmp_path: Path, model_in_fp32: Path, mixture: Path, zero_stage: int, adapter: dict[str, Any] | None
 ) -> None:
+    """Weights are compared as the optimizer has them, since a base in fp32 is saved without rounding."""
     settings = {"zero_stage": zero_stage, "adapter": adapter, "num_workers": 2, "precision": "bf16"}
     whole, once, twice = (
-        run_with_kills(tmp_path / name, tiny_model_folder, mixture, kills, checkpoint_every_steps=every, **settings)
+        run_with_kills(tmp_path / name, model_in_fp32, mixture, kills, checkpoint_every_steps=every, **settings)
         for name, kills, every in (("whole", [], 3), ("once", [5], 5), ("twice", [3, 6], 3))
     )
     assert losses(once) == losses(whole)
+    assert differing(weights(once), weights(whole)) == []
     assert_same_training(whole, twice)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zero_stage", [1, 2])
+def test_a_resume_that_had_forgotten_something_would_be_seen(
+    tmp_path: Path, model_in_fp32: Path, mixture: Path, zero_stage: int
+) -> None:
+    """The second moment of one parameter, halved in the checkpoint, is in the weights at the end; nothing else is."""
+    settings = {"zero_stage": zero_stage, "precision": "bf16", "checkpoint_every_steps": 5}
+    job = job_of(tmp_path / "killed", model_in_fp32, mixture, NUM_ROWS, **settings)
+    run_until_killed(job, 5)
+    ends = []
+    for name, share in (("as it was", 1.0), ("spoilt", 0.5)):
+        folder = tmp_path / name
+        shutil.copytree(job.folder, folder)
+        scale_moment(folder, "model.norm.weight", share)
+        finish(job_of(folder, model_in_fp32, mixture, NUM_ROWS, **settings))
+        ends.append(weights(folder))
+    whole = run_with_kills(tmp_path / "whole", model_in_fp32, mixture, [], **settings)
+    assert differing(ends[0], weights(whole)) == []
+    assert "model.norm.weight" in differing(ends[1], weights(whole))
+
+
+def test_the_number_format_of_the_first_attempt_stays(tmp_path: Path, model_in_fp32: Path, mixture: Path) -> None:
+    """Begun where auto is bf16, gone on with where it is fp32; here both are told."""
+    whole = run_with_kills(tmp_path / "whole", model_in_fp32, mixture, [], precision="bf16", checkpoint_every_steps=3)
+    moved = tmp_path / "moved"
+    settings: dict[str, Any] = {"checkpoint_every_steps": 3}
+    run_until_killed(job_of(moved, model_in_fp32, mixture, NUM_ROWS, precision="bf16", **settings), 6)
+    finish(job_of(moved, model_in_fp32, mixture, NUM_ROWS, precision="fp32", **settings))
+    assert_same_training(whole, moved)
+    assert json.loads((moved / "peak.json").read_text())["precision"] == "bf16"
+
+
+def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Names of weights that are not the same to the bit."""
+    assert one.keys() == other.keys()
+    return [name for name in one if not one[name].equal(other[name])]
+
+
+def scale_moment(folder: Path, parameter: str, share: float) -> None:
+    """Change the optimizer's second moment of a parameter in the only checkpoint."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    (part,) = (folder / "checkpoints").glob("step-*/rank-*")
+    with safe_open(part, "pt") as opened:
+        metadata = opened.metadata()
+    tensors = load_file(part)
+    tensors[f"exp_avg_sq/{parameter}"] *= share
+    save_file(tensors, part, metadata)
 
 
 @pytest.mark.slow

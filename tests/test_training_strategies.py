@@ -45,7 +45,7 @@ def steps_of(model_folder: Path, folder: Path, parts: list[Path], **settings: An
 
     job = job_of(model_folder, folder, parts, global_batch_rows=2, num_epochs=2, learning_rate=0.01, **settings)
     torch.manual_seed(job.plan.seed)
-    engine, optimizer, _ = start_engine(job)
+    engine, optimizer = start_engine(job)
     feed = PackedFeed(parts, job.plan, 0)
     return [run_step(engine, optimizer, feed.batches(step) or [], job, step) for step in range(NUM_STEPS)], engine
 

@@ -7,16 +7,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from processes import wait_until
 
 from rcpt_ray.artifacts import write_table
 from rcpt_ray.mixture.pack import Documents, pack
 from rcpt_ray.records import BOS_EOS, DELIMITER, DOCUMENT, TEXT, THOUGHT_KIND
+from rcpt_ray.training.batch import Batch
+from rcpt_ray.training.feed import PackedFeed
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.loop import train
 from rcpt_ray.training.plan import make_plan
+from rcpt_ray.training.saved import CHECKPOINTS, latest_checkpoint
 from rcpt_ray.training.spec import TrainingSpec
 
 ROW_TOKENS = 64
+KILLED_AT = 5
 HELDOUT_TEXTS = {
     "law": ["The court heard the claim.", "No duty was owed, and so the appeal fails.", "It is so ordered."],
     "stem": ["A prime has two divisors.", "Let n be even; then n + 1 is odd.", "2 + 2 = 4, as <|im_end|> shows."],
@@ -92,3 +97,21 @@ def trained(job: TrainingJob) -> Path:
     be_one_rank()
     train(job, 0)
     return job.folder
+
+
+class Killed(BaseException):
+    """As if the process had been killed."""
+
+
+class FeedUntilKilled(PackedFeed):
+    """The packed feed, and a death at one step, once the checkpoint before it is whole."""
+
+    def __init__(self, job: TrainingJob) -> None:
+        super().__init__(job.mixture_parts, job.plan, 0)
+        self._checkpoints = job.folder / CHECKPOINTS
+
+    def batches(self, step: int) -> list[Batch] | None:
+        if step == KILLED_AT:
+            wait_until(lambda: latest_checkpoint(self._checkpoints) == KILLED_AT - 1, 60)
+            raise Killed
+        return super().batches(step)

@@ -150,7 +150,17 @@ class EvaluationSpec(Settings):
     """The oracle's knowledge."""
     beside_training: Annotated[bool, NOT_IN_FINGERPRINT] = False
     """Evaluate each checkpoint while the training goes on, on CPUs and GPUs of its own (likelihood tasks and bits per
-    byte); where there are none free, the last checkpoint when the training has ended."""
+    byte, by transformers); where there are none free, those that were kept when the training has ended."""
+
+    @model_validator(mode="after")
+    def _checkpoints_have_a_measure(self) -> "EvaluationSpec":
+        has_measure = self.heldout_bits_per_byte or any(task.kind == "likelihood" for task in self.tasks.values())
+        if self.beside_training and not has_measure:
+            raise ValueError(
+                "beside_training=true has nothing to measure; set heldout_bits_per_byte=true or add a task of kind "
+                "likelihood"
+            )
+        return self
 
     @model_validator(mode="after")
     def _thoughts_fit(self) -> "EvaluationSpec":

@@ -1,9 +1,9 @@
 """Checkpoints of a training: every rank writes its part beside the training, and one counts only when all are there.
 
 A checkpoint holds the fp32 weights and the optimizer's state of what is trained (frozen weights are the student's), the
-generators of random numbers and the number of steps done; the feed needs nothing else, since the plan gives a step's
-rows by index. DeepSpeed's own checkpoints were not taken: 0.19.8 refuses another number of workers (its elastic ones
-too), its universal ones need a conversion in between, and training waits while either is written.
+generators of random numbers, the number format and the number of steps done; the feed needs nothing else, since the
+plan gives a step's rows by index. DeepSpeed's own checkpoints were not taken: 0.19.8 refuses another number of workers
+(its elastic ones too), its universal ones need a conversion in between, and training waits while either is written.
 
 Invariants: a step is taken back wholly or not at all; no other collective is called than two broadcasts in `load`; at
 most one upload is under way. Price: the time of a copy in memory (see upload.py), no waiting for the disk.
@@ -19,6 +19,7 @@ from typing import Any
 
 from rcpt_ray.artifacts import write_atomic
 from rcpt_ray.errors import UserError
+from rcpt_ray.hardware import fast_number_format
 from rcpt_ray.training.fragments import (
     counters_of,
     held_fragments,
@@ -33,6 +34,7 @@ from rcpt_ray.training.fragments import (
 from rcpt_ray.training.saved import (
     ATTEMPT,
     MARKER,
+    WAITING,
     Saved,
     checkpoint_name,
     part_name,
@@ -46,6 +48,8 @@ from rcpt_ray.training.saved import (
 from rcpt_ray.training.spec import TrainingSpec
 from rcpt_ray.training.upload import Snapshot, Upload, make_durable, write_part
 
+MOST_WAITING = 2
+"""Checkpoints that wait for their evaluation beyond those that are kept anyway."""
 _BYTES_PER_PARAMETER = 12
 _LOOK_EVERY_S = 0.1
 
@@ -57,17 +61,31 @@ class CheckpointError(RuntimeError):
 class Checkpoints:
     """Saves and loads a DeepSpeed engine's training in a folder that all ranks see."""
 
-    def __init__(self, folder: Path, engine: Any, rank: int, spec: TrainingSpec, beside: Sequence[Path] = ()) -> None:
-        """`beside` are files that grow with the steps: what they hold is on the disk before a checkpoint counts."""
+    def __init__(
+        self,
+        folder: Path,
+        engine: Any,
+        rank: int,
+        spec: TrainingSpec,
+        beside: Sequence[Path] = (),
+        *,
+        are_evaluated: bool = False,
+    ) -> None:
+        """`beside` are files that grow with the steps: what they hold is on the disk before a checkpoint counts.
+
+        Checkpoints that `are_evaluated` stay some time longer, as far as the disk has room.
+        """
         import torch
 
         self._folder, self._engine, self._rank, self._spec, self._beside = folder, engine, rank, spec, beside
-        self._num_ranks = torch.distributed.get_world_size()
+        self._num_ranks, self._are_evaluated = torch.distributed.get_world_size(), are_evaluated
         self._attempt = ""
         self._snapshot = Snapshot()
         self._upload: Upload | None = None
         self._last_steps: int | None = None
         self._safe_steps: int | None = None
+        self._num_bytes = 0
+        """Of a checkpoint of all ranks; known from `load` on."""
 
     def load(self) -> int:
         """Go on from the newest whole checkpoint; returns the steps done, 0 where there is none. All ranks call it.
@@ -90,6 +108,8 @@ class Checkpoints:
         if saved is not None:
             self._restore(saved)
         self._last_steps = self._safe_steps = saved.steps_done if saved is not None else None
+        numel = sum(one.numel for one in own_fragments(self._engine, self._rank, self._num_ranks))
+        self._num_bytes = numel * self._num_ranks * _BYTES_PER_PARAMETER
         problem = [self._no_room() if self._rank == 0 else None]
         torch.distributed.broadcast_object_list(problem, src=0)
         if problem[0] is not None:
@@ -173,9 +193,13 @@ class Checkpoints:
                 make_durable(file)
         if (self._folder / ATTEMPT).read_text(encoding="utf-8") != self._attempt:
             raise RuntimeError("another attempt has begun")
-        whole = {"steps_done": steps_done, "num_ranks": self._num_ranks, "score": score}
+        if self._are_evaluated:
+            (path / WAITING).touch()
+        precision = fast_number_format(self._spec.precision)
+        whole = {"steps_done": steps_done, "num_ranks": self._num_ranks, "score": score, "precision": precision}
         write_atomic(path / MARKER, json.dumps(whole), durable=True)
-        remove_older(self._folder, self._spec.keep_last_checkpoints, self._spec.keep_best_checkpoint)
+        most_waiting = MOST_WAITING if self._are_evaluated and self._no_room() is None else 0
+        remove_older(self._folder, self._spec.keep_last_checkpoints, self._spec.keep_best_checkpoint, most_waiting)
 
     def _restore(self, saved: Saved) -> None:
         import torch
@@ -199,12 +223,11 @@ class Checkpoints:
 
     def _no_room(self) -> str | None:
         """What to tell where the disk cannot hold one more checkpoint of all ranks."""
-        numel = sum(fragment.numel for fragment in own_fragments(self._engine, self._rank, self._num_ranks))
-        needed, free = numel * self._num_ranks * _BYTES_PER_PARAMETER, shutil.disk_usage(self._folder).free
-        if needed <= free:
+        free = shutil.disk_usage(self._folder).free
+        if self._num_bytes <= free:
             return None
         return (
-            f"run: a checkpoint of this training takes {needed / 1e9:.3g} GB but {self._folder} has "
+            f"run: a checkpoint of this training takes {self._num_bytes / 1e9:.3g} GB but {self._folder} has "
             f"{free / 1e9:.3g} GB free; make room there or give a run folder on a larger disk"
         )
 

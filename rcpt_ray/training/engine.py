@@ -9,15 +9,15 @@ from rcpt_ray.training.student import load_student
 from rcpt_ray.training.waits import limit_waits
 
 
-def start_engine(job: TrainingJob) -> tuple[Any, Any, Any]:
-    """Engine, optimizer and tokenizer; all ranks call it, with a process group that is there."""
+def start_engine(job: TrainingJob) -> tuple[Any, Any]:
+    """Engine and optimizer; all ranks call it, with a process group that is there."""
     import deepspeed
     import torch
 
     # DeepSpeed would compile a shared-memory kernel for half a minute, which inference alone uses.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     precision = fast_number_format(job.spec.precision)
-    model, tokenizer = load_student(job, precision)
+    model, _ = load_student(job, precision)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     # Fused: one pass over weights and moments instead of ten. Each step sets its own rate.
     optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=job.spec.weight_decay, fused=True)
@@ -31,4 +31,4 @@ def start_engine(job: TrainingJob) -> tuple[Any, Any, Any]:
     for state in engine.basic_optimizer.state.values():
         state["step"].zero_()
     limit_waits(job.spec.collective_timeout_s)
-    return engine, optimizer, tokenizer
+    return engine, optimizer

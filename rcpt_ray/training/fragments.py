@@ -67,6 +67,31 @@ def own_fragments(engine: Any, rank: int, num_ranks: int) -> list[Fragment]:
     return [share for fragment in held if (share := fragment.share(rank, num_ranks)).numel > 0]
 
 
+def gather_weights(engine: Any, rank: int) -> dict[str, Any] | None:
+    """The fp32 weights of each trained parameter, flat, by name, on rank 0's host; None elsewhere. All ranks call it.
+
+    Price: a sum over the ranks as large as the trained weights, one parameter at a time.
+    """
+    import torch
+
+    num_ranks = torch.distributed.get_world_size()
+    own = {fragment.name: fragment for fragment in own_fragments(engine, rank, num_ranks)}
+    gathered: dict[str, Any] = {}
+    for parameter, name in engine.param_names.items():
+        if not parameter.requires_grad:
+            continue
+        # One rank holds a number and the others add zero bits to it: as numbers, -0.0 + 0.0 would lose its sign.
+        numel = getattr(parameter, "ds_numel", parameter.numel())
+        bits = torch.zeros(numel, dtype=torch.int32, device=engine.device)
+        if name in own:
+            fragment = own[name]
+            bits[fragment.start : fragment.start + fragment.numel] = fragment.of(fragment.master).view(torch.int32)
+        torch.distributed.reduce(bits, dst=0)
+        if rank == 0:
+            gathered[name] = bits.view(torch.float32).cpu()
+    return gathered if rank == 0 else None
+
+
 def tensors_of(engine: Any, fragment: Fragment) -> dict[str, Any]:
     """Views of the fp32 weights and of the optimizer's state (Adam's two means; none before the first step)."""
     state = engine.basic_optimizer.state.get(fragment.master, {})

@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rcpt_ray.training.plan import TrainingPlan
 from rcpt_ray.training.spec import TrainingSpec
+
+if TYPE_CHECKING:
+    from rcpt_ray.evaluation.beside import Beside
 
 
 @dataclass(frozen=True)
@@ -28,3 +31,5 @@ class TrainingJob:
     """Documents that are never trained on, for measurements on the way."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What the model's card tells: names, digests and settings of what it was made from."""
+    beside: "Beside | None" = None
+    """What its checkpoints are evaluated on while it goes on; None evaluates none."""

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 from itertools import count
 
-from rcpt_ray.hardware import fast_number_format
 from rcpt_ray.training.checkpoint import Checkpoints
 from rcpt_ray.training.engine import start_engine
 from rcpt_ray.training.feed import Feed, PackedFeed
 from rcpt_ray.training.guard import Guard, stop
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.model_out import save_best, save_model
+from rcpt_ray.training.precision import with_settled_precision
+from rcpt_ray.training.saved import CHECKPOINTS
 from rcpt_ray.training.step import run_step
 from rcpt_ray.training.watch import HELDOUT, STEPS, Watch
 
@@ -36,15 +37,18 @@ def train(
         return
     import torch
 
+    job = with_settled_precision(job, rank)
     torch.manual_seed(job.plan.seed)
-    engine, optimizer, tokenizer = start_engine(job)
+    engine, optimizer = start_engine(job)
     torch.manual_seed(job.plan.seed + rank)  # ranks drop out different things
     feed = feed or PackedFeed(job.mixture_parts, job.plan, rank)
     rows = [job.folder / STEPS, job.folder / HELDOUT]
-    checkpoints = Checkpoints(job.folder / "checkpoints", engine, rank, job.spec, beside=rows)
+    checkpoints = Checkpoints(
+        job.folder / CHECKPOINTS, engine, rank, job.spec, beside=rows, are_evaluated=job.beside is not None
+    )
     steps_done = checkpoints.load()
     watch = Watch(job, engine, rank, steps_done)
-    skips_overflow = fast_number_format(job.spec.precision) == "fp16"
+    skips_overflow = job.spec.precision == "fp16"
     guard = Guard(job.spec.guard, watch.losses, skips_overflow=skips_overflow)
     feed.start(steps_done)
     engine.train()
@@ -73,6 +77,6 @@ def train(
     watch.close()
     checkpoints.close()
     if rank == 0 and job.spec.keep_best_checkpoint:
-        save_best(job, job.folder / "checkpoints", watch.score_of(steps_done))
-    save_model(engine, tokenizer, job, rank)
+        save_best(job, job.folder / CHECKPOINTS, watch.score_of(steps_done))
+    save_model(engine, job, rank)
     torch.distributed.barrier()

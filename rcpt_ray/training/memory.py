@@ -6,7 +6,8 @@
 States: weights b P, gradients b F, and fp32 master weights with two moments 12 F, of which ZeRO partitions over the
 workers the optimizer (1), gradients too (2), weights too (3): Rajbhandari et al., arXiv 1910.02054, section 5. What
 DeepSpeed 0.19 adds: a fp32 copy in fp32 too (stages 1 to 3), a buffer in which gradients are reduced, and gathered
-weights in stage 3 (`stage3_max_live_parameters`).
+weights in stage 3 (`stage3_max_live_parameters`). Sums of bf16 gradients are in fp32 (stages 1 to 3): 4 F, in stage 1
+all of them all the time, beside a micro-batch's own and the sums in bf16 as they are exchanged.
 
 Activations are counted as in Korthikanti et al., arXiv 2205.05198, section 4, for a layer of the Llama kind as
 transformers runs it: two norms that keep an fp32 copy, rotated queries and keys, repeated keys and values, gated
@@ -58,6 +59,8 @@ class MemoryNeed:
     runtime: int
     host: int = 0
     """In the host's memory, where the optimizer is offloaded from a GPU."""
+    loaded: int = 0
+    """The weights as the worker loads them into the host's memory, before they are partitioned or go to a GPU."""
 
     @property
     def total(self) -> int:
@@ -83,17 +86,25 @@ def memory_need(
     own = share if zero >= 1 else trained
     live = min(num_all, int(options.get("stage3_max_live_parameters", _MAX_LIVE)))
     parameters = number * (-(-num_all // num_workers) + live if zero == 3 else num_all)
-    gradients = number * (share if zero >= 2 else trained)
-    # A micro-batch's gradients beside those of the ones before; a GPU holds the bucket whether it is filled or not.
+    sums_in_fp32 = deepspeed.get("data_types", {}).get("grad_accum_dtype") == "fp32"
+    gradients = (4 if sums_in_fp32 else number) * (share if zero >= 2 else trained)
+    # A GPU holds the bucket whether it is filled or not.
     bucket = int(options.get("reduce_bucket_size", _BUCKET)) * (2 if options.get("overlap_comm") else 1)
     buffers = number * (bucket if on_gpu else min(trained, bucket)) if zero else 0
-    buffers += gradients if zero >= 2 and plan.num_accumulations > 1 else 0
     optimizer = (12 if mixed or zero else 8) * own
     gradients_in_fp32, temporary = (4, 4 if on_gpu else 8) if mixed or zero else (0, 0)
     step = (gradients_in_fp32 + temporary) * own + (gradients if zero < 2 or not mixed else 0)
+    if sums_in_fp32 and zero == 1:
+        # A micro-batch's own gradients beside the sums of those before; the sums are exchanged all at once.
+        gradients += number * trained if plan.num_accumulations > 1 else 0
+        buffers, step = number * trained, 4 * trained + number * trained
+    elif sums_in_fp32:
+        step = 2 * 4 * own  # the sums, and the same in one piece
+    elif zero >= 2 and plan.num_accumulations > 1:
+        buffers += gradients  # a micro-batch's own
     linear, scores = _activations(model, spec, plan, number)
     if not on_gpu:
-        step += linear + (scores if _scores_stay(model.layer, plan) else 0)
+        step += linear + (scores if spec.attention == "eager" and _scores_stay(model.layer, plan) else 0)
     offloaded = on_gpu and spec.offload_optimizer
     return MemoryNeed(
         parameters=parameters,
@@ -104,6 +115,7 @@ def memory_need(
         step=0 if offloaded else step,
         runtime=_GPU_RUNTIME if on_gpu else _CPU_RUNTIME,
         host=optimizer + gradients_in_fp32 * own if offloaded else 0,
+        loaded=number * num_all,
     )
 
 

@@ -5,10 +5,14 @@
     adapter/  where adapters were trained: their weights, the base model's name, the tokenizer, a card
     best/     as model/, of the kept checkpoint with the fewest held-out bits per byte, where the end has more of them
 
-Invariants: weights are in the number format that the base model's are in, whatever training computed in; model/ appears
-whole or not at all; the same training gives the same bytes (no dates, no speeds).
+Every model is made in one way from fp32 weights by name, those that the optimizer updates: of the engine at the end, of
+a checkpoint's parts for best/ and for an evaluation beside the training. So the same step gives the same bytes of
+weights, config and tokenizer, whichever way it is taken.
+
+Invariants: weights are in the number format that the base model's are in, whatever training computed in, and rounded to
+it once; model/ appears whole or not at all; the same training gives the same bytes (no dates, no speeds).
 Adapters are merged into the base as it lies on disk: their product is computed in fp32, added in fp32 and rounded once.
-Price: rank 0 holds the weights once on the host; with adapters, and under ZeRO 3, that is a copy of the model.
+Price: rank 0's host holds the trained weights in fp32 beside the model in its own format.
 """
 
 import json
@@ -19,10 +23,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from rcpt_ray.artifacts import write_atomic
+from rcpt_ray.training.fragments import gather_weights
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.model_card import model_card, provenance, public_name
 from rcpt_ray.training.row_file import read_rows
-from rcpt_ray.training.saved import best_checkpoint, read_weights
+from rcpt_ray.training.saved import Saved, best_checkpoint, read_weights
 from rcpt_ray.training.student import load_student
 
 _MAX_SHARD: Final = "5GB"
@@ -31,22 +36,11 @@ _NOTHING: Final[Mapping[str, Any]] = {}
 _SAFETENSORS_FORMATS: Final = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
-def save_model(engine: Any, tokenizer: Any, job: TrainingJob, rank: int) -> None:
+def save_model(engine: Any, job: TrainingJob, rank: int) -> None:
     """Write the model beside its place in the job's folder, then rename it into it; all ranks call it."""
-    is_adapter = job.spec.adapter is not None
-    weights = _gather_weights(engine, rank, only_trained=is_adapter)
-    if weights is None:
-        return
-    dtype = base_dtype(Path(job.model_path))
-    model = engine.module
-    if is_adapter:
-        model, _ = load_student(job, _FORMATS[dtype])  # the base as it lies on disk, adapters beside it in fp32
-        unknown = model.load_state_dict(weights, strict=False).unexpected_keys
-        assert not unknown, f"trained weights that the model does not have: {unknown}"
-        _save_adapter(model, weights, tokenizer, job)
-        model = model.merge_and_unload()
-        weights = model.state_dict()
-    _save_whole(model, weights, tokenizer, job, dtype, "model", {})
+    weights = gather_weights(engine, rank)
+    if weights is not None:
+        _save_whole(job, weights, "model", {})
 
 
 def save_best(job: TrainingJob, checkpoints: Path, score: float | None) -> None:
@@ -54,24 +48,27 @@ def save_best(job: TrainingJob, checkpoints: Path, score: float | None) -> None:
     best = best_checkpoint(checkpoints)
     if best is None or best.score is None or (score is not None and score <= best.score):
         return
-    dtype = base_dtype(Path(job.model_path))
-    model, tokenizer = load_student(job, _FORMATS[dtype])
-    parameters = dict(model.named_parameters())
-    for name, flat in read_weights(best).items():
-        parameters[name].data.copy_(flat.view_as(parameters[name]))
-    if job.spec.adapter is not None:
-        model = model.merge_and_unload()
     told = {"steps_done": best.steps_done, "heldout_bits_per_byte": best.score}
-    _save_whole(model, model.state_dict(), tokenizer, job, dtype, "best", told)
+    _save_whole(job, read_weights(best), "best", told)
 
 
-def _save_whole(
-    model: Any, weights: dict[str, Any], tokenizer: Any, job: TrainingJob, dtype: str, name: str, told: dict[str, Any]
-) -> None:
+def save_checkpoint_model(job: TrainingJob, saved: Saved | None, folder: Path) -> None:
+    """Write the model of a checkpoint as a folder for transformers, None the student as it begins; needs no DeepSpeed.
+
+    Weights, config and tokenizer are those that `save_model` would write at that step; there is no card.
+    """
+    model, tokenizer = _merged(job, {} if saved is None else read_weights(saved))
+    _save_weights(model, folder, job)
+    tokenizer.save_pretrained(folder)
+
+
+def _save_whole(job: TrainingJob, trained: dict[str, Any], name: str, told: dict[str, Any]) -> None:
     """The folder of that name, whole or not at all; `told` goes into its provenance."""
+    adapter = job.folder / "adapter" if name == "model" else None
+    model, tokenizer = _merged(job, trained, adapter)
     temporary = job.folder / f".{name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    _save_weights(model, _cast(weights, dtype), temporary, job, dtype)
+    _save_weights(model, temporary, job)
     tokenizer.save_pretrained(temporary)
     _write_words(temporary, job, is_adapter=False, told=told)
     for file in temporary.iterdir():
@@ -80,6 +77,24 @@ def _save_whole(
             os.fsync(content.fileno())
     shutil.rmtree(job.folder / name, ignore_errors=True)
     temporary.rename(job.folder / name)
+
+
+def _merged(job: TrainingJob, trained: dict[str, Any], adapter_folder: Path | None = None) -> tuple[Any, Any]:
+    """The model with these fp32 weights (flat, by name) in the base's number format, and its tokenizer.
+
+    Adapters are written to `adapter_folder`, if one is given, before they are merged.
+    """
+    # The base as it lies on disk, adapters beside it in fp32.
+    model, tokenizer = load_student(job, _FORMATS[base_dtype(Path(job.model_path))], to_train=False)
+    parameters = dict(model.named_parameters())
+    for name, flat in trained.items():
+        parameters[name].data.copy_(flat.view_as(parameters[name]))
+    if job.spec.adapter is not None:
+        if adapter_folder is not None:
+            of_adapter = {name: flat.view_as(parameters[name]) for name, flat in trained.items()}
+            _save_adapter(model, of_adapter, tokenizer, job, adapter_folder)
+        model = model.merge_and_unload()
+    return model, tokenizer
 
 
 def base_dtype(folder: Path) -> str:
@@ -95,51 +110,23 @@ def base_dtype(folder: Path) -> str:
     return _SAFETENSORS_FORMATS.get(found, "bfloat16")
 
 
-def _gather_weights(engine: Any, rank: int, *, only_trained: bool) -> dict[str, Any] | None:
-    """All weights (or the trained ones) by name, on rank 0; None on the others. All ranks call it."""
-    if engine.zero_optimization_partition_weights():
-        gathered: dict[str, Any] | None = engine._zero3_consolidated_16bit_state_dict(
-            exclude_frozen_parameters=only_trained
-        )
-        return gathered
-    if rank != 0:
-        return None
-    if only_trained:
-        return {name: one.detach() for name, one in engine.module.named_parameters() if one.requires_grad}
-    weights: dict[str, Any] = engine.module.state_dict()
-    return weights
-
-
-def _cast(weights: dict[str, Any], dtype: str) -> dict[str, Any]:
-    """The weights on the host in a number format; two names of one tensor stay so."""
-    import torch
-
-    cast: dict[int, Any] = {}
-    for tensor in weights.values():
-        wanted = getattr(torch, dtype) if tensor.is_floating_point() else tensor.dtype
-        if tensor.data_ptr() not in cast:
-            cast[tensor.data_ptr()] = tensor.detach().to("cpu", wanted)
-    return {name: cast[tensor.data_ptr()] for name, tensor in weights.items()}
-
-
-def _save_weights(model: Any, weights: dict[str, Any], folder: Path, job: TrainingJob, dtype: str) -> None:
+def _save_weights(model: Any, folder: Path, job: TrainingJob) -> None:
     from transformers import GenerationConfig
 
     base = Path(job.model_path)
     model.config.use_cache = True
     # A generation config that asks for sampling in a way that transformers now calls wrong could not be saved.
     model.generation_config = GenerationConfig()
-    model.save_pretrained(folder, state_dict=weights, max_shard_size=_MAX_SHARD)
+    model.save_pretrained(folder, max_shard_size=_MAX_SHARD)
     (folder / "generation_config.json").unlink()
     if (base / "generation_config.json").exists():
         shutil.copyfile(base / "generation_config.json", folder / "generation_config.json")
-    _change_json(folder / "config.json", {"dtype": dtype})  # training may have computed in another
+    _change_json(folder / "config.json", {"dtype": base_dtype(base)})  # a base may not name its own
 
 
-def _save_adapter(model: Any, weights: dict[str, Any], tokenizer: Any, job: TrainingJob) -> None:
-    folder = job.folder / "adapter"
+def _save_adapter(model: Any, weights: dict[str, Any], tokenizer: Any, job: TrainingJob, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    model.save_pretrained(folder, state_dict={name: tensor.cpu() for name, tensor in weights.items()})
+    model.save_pretrained(folder, state_dict=weights)
     student = job.provenance.get("student", {})
     modules = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["target_modules"]
     named = {

@@ -14,6 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from rcpt_ray.artifacts import Counts, Manifest, Outcome, write_table
+from rcpt_ray.evaluation.beside import Beside
+from rcpt_ray.evaluation.beside_record import finish_record
 from rcpt_ray.records import HELDOUT_BITS, STEP
 from rcpt_ray.terminal import Bar
 from rcpt_ray.training.guard import forget_stop
@@ -23,6 +25,7 @@ from rcpt_ray.training.plan import make_plan
 from rcpt_ray.training.progress import TrainingProgress
 from rcpt_ray.training.refusal import forget_refusal
 from rcpt_ray.training.row_file import read_rows
+from rcpt_ray.training.saved import CHECKPOINTS
 from rcpt_ray.training.spec import TrainingSpec
 from rcpt_ray.training.trackers import begin_runs
 from rcpt_ray.training.watch import HELDOUT, PEAK, STEPS
@@ -37,6 +40,7 @@ def training_job(
     folder: Path,
     heldout_parts: Sequence[Path],
     provenance: Mapping[str, Any],
+    beside: Beside | None = None,
 ) -> TrainingJob:
     """The job of training on a finished mixture."""
     plan = make_plan(spec, int(mixture.details["num_rows"]), int(mixture.details["row_tokens"]), seed)
@@ -55,6 +59,7 @@ def training_job(
         special_tokens=special_tokens,
         heldout_parts=list(heldout_parts),
         provenance=provenance,
+        beside=beside,
     )
 
 
@@ -65,12 +70,14 @@ def make_trainings(jobs: Sequence[TrainingJob], bar: Bar) -> list[Outcome]:
         TrainingStopped: the guard stopped one of them; those before it are finished, the others not begun.
         UserError: a tracker that is asked for cannot be used.
     """
+    from rcpt_ray.evaluation.beside_on_ray import evaluating
     from rcpt_ray.training.on_ray import train_on_ray
 
     for job in jobs:
         begin(job)
     progress = TrainingProgress(bar, sum(job.plan.num_steps for job in jobs))
-    train_on_ray(jobs, progress.show)
+    with evaluating(jobs, bar):
+        train_on_ray(jobs, progress.show)
     return [outcome_of(job) for job in jobs]
 
 
@@ -110,7 +117,8 @@ def finish_steps(job: TrainingJob, num_steps: int) -> tuple[list[dict[str, Any]]
     write_table(folder / "steps.parquet", pa.Table.from_pylist(rows, schema=STEP))
     if heldout:
         write_table(folder / "heldout.parquet", pa.Table.from_pylist(heldout, schema=HELDOUT_BITS))
-    for leftover in ("checkpoints", "ray_train"):
+    beside = finish_record(job)
+    for leftover in (CHECKPOINTS, "ray_train"):
         shutil.rmtree(folder / leftover, ignore_errors=True)
     worked_s = sum(row["seconds"] + row["wait_seconds"] + row["pause_seconds"] for row in rows)
     worker_hours = job.plan.num_workers * worked_s / 3600  # of all commands that had a part in it, without their starts
@@ -129,6 +137,7 @@ def finish_steps(job: TrainingJob, num_steps: int) -> tuple[list[dict[str, Any]]
         "overhead_share": sum(row["overhead_seconds"] for row in rows) / sum(row["seconds"] for row in rows),
         "wait_seconds": sum(row["wait_seconds"] for row in rows),
         "pause_seconds": sum(row["pause_seconds"] for row in rows),
+        **beside,
     }
 
 

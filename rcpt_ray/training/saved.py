@@ -2,14 +2,20 @@
 
     checkpoints/step-000012-3fa9c1d2/rank-0-of-2.safetensors   a rank's fragments of weights and optimizer state
     checkpoints/step-000012-3fa9c1d2/whole.json                written by rank 0 when every rank's part is there
+    checkpoints/step-000012-3fa9c1d2/waiting (or taken)        it is to be evaluated beside the training (is being so)
+    checkpoints/skipped-000012                                 it was to be evaluated and had to make room
     checkpoints/attempt                                        the attempt that may write whole.json: the last one
 
 The last word of a folder's name is its attempt's own, so parts of two attempts never make one checkpoint; workers that
 outlive their killed command for some seconds find another attempt named, and make none whole any more. A part's tensors
 are named `<state>/<parameter>`; its metadata says where in the parameter each begins. Without whole.json a folder is a
 leftover, which the next start removes.
+
+A checkpoint that is to be evaluated stays beyond those that are kept: all that are being evaluated, and of the waiting
+ones a few. Renaming `waiting` decides who comes first, the evaluation that takes it or the training that needs room.
 """
 
+import contextlib
 import json
 import re
 import shutil
@@ -20,8 +26,11 @@ from typing import Any
 
 from rcpt_ray.training.fragments import WEIGHT, Fragment
 
+CHECKPOINTS = "checkpoints"
+"""Their folder in that of the training."""
 MARKER = "whole.json"
 ATTEMPT = "attempt"
+WAITING, TAKEN, SKIPPED = "waiting", "taken", "skipped"
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,18 @@ class Saved:
     num_ranks: int
     score: float | None
     """Held-out bits per byte where it was taken; None where they were not measured."""
+    precision: str
+    """The number format that the training computes in."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is to be evaluated."""
+        return (self.path / WAITING).exists()
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether it is being evaluated."""
+        return (self.path / TAKEN).exists()
 
     def parts(self, first: int = 0) -> list[Path]:
         """The ranks' parts, that of rank `first` before the others."""
@@ -55,7 +76,7 @@ def whole_checkpoints(folder: Path) -> list[Saved]:
     found = []
     for marker in folder.glob(f"step-*/{MARKER}"):
         told = json.loads(marker.read_text(encoding="utf-8"))
-        found.append(Saved(marker.parent, told["steps_done"], told["num_ranks"], told["score"]))
+        found.append(Saved(marker.parent, told["steps_done"], told["num_ranks"], told["score"], told["precision"]))
     return sorted(found, key=lambda saved: saved.steps_done)
 
 
@@ -70,13 +91,64 @@ def best_checkpoint(folder: Path) -> Saved | None:
     return min(scored, key=lambda saved: (saved.score, saved.steps_done), default=None)
 
 
-def remove_older(folder: Path, keep_last: int, keep_best: bool) -> None:
-    """Remove whole checkpoints but the last ones, and the best where it is wanted."""
+def remove_older(folder: Path, keep_last: int, keep_best: bool, most_waiting: int = 0) -> None:
+    """Remove whole checkpoints but the last ones, the best where it is wanted, and `most_waiting` for an evaluation.
+
+    Of more waiting ones those stay that are spread over the steps; the others leave word that they were skipped.
+    """
     best = best_checkpoint(folder) if keep_best else None
-    for saved in whole_checkpoints(folder)[:-keep_last]:
-        if saved != best:
+    older = [saved for saved in whole_checkpoints(folder)[:-keep_last] if saved != best]
+    waiting = [saved for saved in older if saved.is_waiting]
+    while len(waiting) > most_waiting:
+        crowded = _most_crowded([saved.steps_done for saved in waiting])
+        skip(folder, waiting.pop(crowded))
+    for saved in older:
+        if not saved.is_waiting and not saved.is_taken:
             (saved.path / MARKER).unlink()  # first, so that a half removed one does not count
             shutil.rmtree(saved.path, ignore_errors=True)
+
+
+def skip(folder: Path, saved: Saved) -> None:
+    """A waiting checkpoint will not be evaluated; nothing where it has been taken meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        (saved.path / WAITING).rename(folder / f"{SKIPPED}-{saved.steps_done:06d}")
+
+
+def take(saved: Saved) -> bool:
+    """Keep a checkpoint for its evaluation; False where it had to make room."""
+    if saved.is_taken:
+        return True
+    try:
+        if saved.is_waiting:
+            (saved.path / WAITING).rename(saved.path / TAKEN)
+        else:  # by an attempt that evaluated nothing
+            (saved.path / TAKEN).touch()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def release(saved: Saved) -> None:
+    """A checkpoint is evaluated; it goes when the next one comes."""
+    for name in (WAITING, TAKEN):
+        (saved.path / name).unlink(missing_ok=True)
+
+
+def skipped_steps(folder: Path) -> list[int]:
+    """The checkpoints that made room before they were evaluated, by their steps done."""
+    return sorted(int(file.name.rpartition("-")[2]) for file in folder.glob(f"{SKIPPED}-*"))
+
+
+def _most_crowded(steps: list[int]) -> int:
+    """The place of the step whose neighbours (0 and the other steps) are nearest to each other; the last one stays.
+
+    >>> _most_crowded([100, 200, 250, 300])
+    2
+    """
+    if len(steps) == 1:
+        return 0
+    around = [0, *steps]
+    return min(range(len(steps) - 1), key=lambda place: around[place + 2] - around[place])
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -9,7 +9,7 @@ from rcpt_ray.training.guard_spec import GuardSpec
 from rcpt_ray.training.stream.spec import StreamSpec
 from rcpt_ray.training.watch_spec import WatchSpec
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 
 
 class LoraSpec(Settings):
@@ -74,7 +74,7 @@ class TrainingSpec(Settings):
     """The streaming feed."""
     zero_stage: Annotated[Literal[0, 1, 2, 3], NOT_IN_FINGERPRINT] = 1
     """DeepSpeed ZeRO stage: what is partitioned over the workers (optimizer, gradients, parameters); 2 and 3 exchange
-    gradients in every accumulation."""
+    gradients in every accumulation, and 0 sums those of accumulations in the model's number format instead of fp32."""
     offload_optimizer: Annotated[bool, NOT_IN_FINGERPRINT] = False
     """Keep the optimizer's part in the host's memory; needs ZeRO."""
     attention: Annotated[Literal["auto", "by_document", "eager", "sdpa", "flash_attention_2"], NOT_IN_FINGERPRINT] = (

@@ -13,10 +13,11 @@ _MOST_EAGER_ROW_TOKENS = 512
 _FLASH = "flash_attention_2"
 
 
-def load_student(job: TrainingJob, precision: str) -> tuple[Any, Any]:
+def load_student(job: TrainingJob, precision: str, *, to_train: bool = True) -> tuple[Any, Any]:
     """The model to train, which gives losses (head.py), and its tokenizer.
 
-    With an adapter only that, and rows of new tokens, require gradients.
+    With an adapter only that, and rows of new tokens, require gradients. Without `to_train` it is a place for trained
+    weights, of the same parameters: no attention or losses are chosen, so nothing is tried out and no device is asked.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -27,8 +28,9 @@ def load_student(job: TrainingJob, precision: str) -> tuple[Any, Any]:
         local_files_only=True,
     )
     model.config.use_cache = False
-    attention = _attention(model, job.spec, job.plan.row_tokens)
-    model.set_attn_implementation("sdpa" if attention == _FLASH else attention)
+    attention = _attention(model, job.spec, job.plan.row_tokens) if to_train else ""
+    if to_train:
+        model.set_attn_implementation("sdpa" if attention == _FLASH else attention)
     tokenizer = AutoTokenizer.from_pretrained(job.tokenizer_path, local_files_only=True)
     new_tokens = list[int]()
     if job.special_tokens:
@@ -36,7 +38,7 @@ def load_student(job: TrainingJob, precision: str) -> tuple[Any, Any]:
         new_tokens = new_token_ids(base_tokenizer, tokenizer, job.special_tokens)
     if new_tokens:
         add_rows(model, new_tokens)
-    if job.spec.gradient_checkpointing:
+    if to_train and job.spec.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if job.spec.adapter is not None:
         from peft import LoraConfig, get_peft_model
@@ -51,6 +53,8 @@ def load_student(job: TrainingJob, precision: str) -> tuple[Any, Any]:
             trainable_token_indices=trainable_rows(model, new_tokens) if new_tokens else None,
         )
         model = get_peft_model(model, config)
+    if not to_train:
+        return model, tokenizer
     add_losses(model, choose_kernel(job.spec.loss_kernel))
     if attention == _FLASH:  # only now: what was tried out so far ran on the host, where it has no kernel
         causal = model.get_base_model() if job.spec.adapter is not None else model

@@ -68,7 +68,9 @@ def make_streaming(job: TrainingJob, work: StreamWork, bar: Bar) -> Outcome:
     reason = "" if end is None else refusal_at_end(work, end)
     if reason:
         raise UserError(reason)
-    with hold(work.thoughts_folder):
+    from rcpt_ray.evaluation.beside_on_ray import evaluating
+
+    with hold(work.thoughts_folder), evaluating([job], bar, work.generation.spec.pool):
         if not (job.folder / "model").exists():
             _train(job, work, bar)
     return _outcome(job, work)
