@@ -36,6 +36,7 @@ BENCHMARKS = Path(__file__).parent
 PARTS = ("bare", "attention", "trainer", "workers", "checkpoint")
 STEPS = {512: 2, 2048: 1}
 """Timed steps of 8 rows each."""
+_MOST_DOCUMENTS = 300
 
 
 def main() -> None:
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--corpus", type=Path, help="a Parquet file with a column text; the package's samples else")
     parser.add_argument("--row-tokens", type=int, nargs="+", default=[512, 2048])
     parser.add_argument("--steps", type=int, default=None, help="timed steps a run")
     parser.add_argument("--precision", default="auto")
@@ -58,7 +60,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for row_tokens in options.row_tokens:
-            write_corpus(folder, model, row_tokens)
+            write_corpus(folder, model, row_tokens, options.corpus)
             table += _compare(options, folder, model, row_tokens)
     print("\n".join(table))
 
@@ -129,12 +131,13 @@ def _checkpoint_pause(run: dict[str, Any], row_tokens: int) -> str:
     return f"| {row_tokens} | a checkpoint's pause | | {pause:.1f} s, {share:.2%} of 100 steps | | | < 5% |"
 
 
-def write_corpus(folder: Path, model: str, row_tokens: int) -> None:
-    """The samples as packed rows, rows-T.parquet, and as lists of tokens, documents.json."""
+def write_corpus(folder: Path, model: str, row_tokens: int, corpus: Path | None = None) -> None:
+    """The corpus (else the samples) as packed rows, rows-T.parquet, and as lists of tokens, documents.json."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
-    texts = tokenizer(list(training_texts()), add_special_tokens=False)["input_ids"]
+    texts = pq.read_table(corpus)["text"].to_pylist()[:_MOST_DOCUMENTS] if corpus else list(training_texts())
+    texts = tokenizer(texts, add_special_tokens=False)["input_ids"]
     most = row_tokens - 2
     ids = [
         [tokenizer.bos_token_id, *text[start : start + most], tokenizer.eos_token_id]
