@@ -42,7 +42,9 @@ def _arm_result(recipe: Recipe, name: str, done: "Pipeline") -> ArmResult:
     arm, variant = done.arms[name], done.variants[name]
     scores = _table(arm.evaluation, "scores.parquet")
     timeline = _table(arm.training, "timeline.parquet")
-    written = (arm.generated, arm.selected, arm.rewritten, arm.paraphrases)
+    written = [arm.generated, arm.selected, arm.rewritten, arm.paraphrases]
+    if _manifest(arm.evaluation) is not None:
+        written += [done.heldout.generated, done.heldout.selected]
     return ArmResult(
         name=name,
         description=recipe.arms[variant.arm].description,

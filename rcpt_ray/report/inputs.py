@@ -42,7 +42,7 @@ class ArmResult:
     timeline: pa.Table | None = None
     """Rows of records.TIMELINE, of a streaming training."""
     written: list[Manifest] = field(default_factory=list)
-    """Generate and select stages of its thoughts and paraphrases."""
+    """Generate and select stages of its thoughts and paraphrases, and of the held-out thoughts it was measured on."""
 
 
 @dataclass(frozen=True)
