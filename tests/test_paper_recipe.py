@@ -40,6 +40,7 @@ def test_paper_recipe_runs_with_tiny_models_on_the_columns_of_its_corpora(tmp_pa
         "training.cpus_per_worker=1",
         "training.gpus_per_worker=0",
         "evaluation.tasks.quiz.max_questions=60",
+        "evaluation.max_length_tokens=2048",
         "evaluation.cpus=2",
         "evaluation.gpus=0",
         "cluster={address: local}",
