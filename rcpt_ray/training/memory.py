@@ -14,10 +14,14 @@ transformers runs it: two norms that keep an fp32 copy, rotated queries and keys
 feed-forward. Eager attention keeps a row of scores a head and token, in fp32 and in b. With gradient checkpointing the
 inputs of layers stay, and one layer is there in whole.
 
-The two peaks are the end of a backward pass and the optimizer's step; the larger counts. On a CPU, small blocks that a
-pass frees stay with the process, so they count in the step too. Not counted: fragments of a GPU's memory, and buffers
-of the collectives. Peaks of SmolLM2-135M on a CPU, one worker in bf16, were met within 3% at T = 512 (in full and with
-adapters, with and without checkpointing) and T = 2,048 (in full, without); other cases were not measured, nor any GPU.
+The two peaks are the end of a forward pass and the optimizer's step with the exchange before it; the larger counts. On
+a CPU, small blocks that a pass frees stay with the process, so they count in the step too. Not counted: fragments of a
+GPU's memory, and buffers of the collectives. Planned / measured of SmolLM2-135M on a CPU, one worker in bf16, T = 512:
+
+    ZeRO 1                1 accumulation 1.00, 2 0.998, 4 1.02     ZeRO 2   1 1.01, 2 0.98, 4 0.99     ZeRO 3   2 0.99
+    adapters of rank 64   1 accumulation 1.00, 2 0.96              checkpointing (ZeRO 1)   1 1.01, 2 1.03
+
+and 1.08 for one document of T = 2,048, whose scores attention by document does not keep. No GPU was measured.
 """
 
 from dataclasses import dataclass
@@ -55,7 +59,7 @@ class MemoryNeed:
     buffers: int
     """Gradients on their way to other workers."""
     step: int
-    """Beside the states while the optimizer steps."""
+    """Beside the states while gradients are exchanged and the optimizer steps."""
     runtime: int
     host: int = 0
     """In the host's memory, where the optimizer is offloaded from a GPU."""
@@ -95,9 +99,10 @@ def memory_need(
     gradients_in_fp32, temporary = (4, 4 if on_gpu else 8) if mixed or zero else (0, 0)
     step = (gradients_in_fp32 + temporary) * own + (gradients if zero < 2 or not mixed else 0)
     if sums_in_fp32 and zero == 1:
-        # A micro-batch's own gradients beside the sums of those before; the sums are exchanged all at once.
-        gradients += number * trained if plan.num_accumulations > 1 else 0
-        buffers, step = number * trained, 4 * trained + number * trained
+        # Beside the sums a micro-batch's own gradients; at the end these, and the sums as they are exchanged.
+        step, own_gradients = gradients + 2 * number * trained, number * trained if plan.num_accumulations > 1 else 0
+        # Lying between activations they leave holes in a process' heap, of about their size.
+        gradients, buffers = gradients + own_gradients, 0 if on_gpu else own_gradients
     elif sums_in_fp32:
         step = 2 * 4 * own  # the sums, and the same in one piece
     elif zero >= 2 and plan.num_accumulations > 1:
