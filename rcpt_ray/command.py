@@ -60,7 +60,7 @@ def run_command(recipe: Recipe, until: str, retry_rejected: bool = False, as_is:
         except Exception as error:
             raise failure(error, terminal, log) from None
         _say_end(done, terminal, time.monotonic() - started)
-        if done.failures:
+        if done.failures or done.heldout_failure:
             _say_failures(done, terminal, log)
             raise StageFailed(1)
     return done
@@ -87,7 +87,8 @@ def _open_again(recipe: Recipe, run: Path, resolve: Resolve, terminal: Terminal)
     from rcpt_ray.thoughts.outcome import begin_retry
 
     planned = build_pipeline(recipe, Builder.looking_up(run), "thoughts", resolve)
-    generated = {arm.generated.folder for arm in planned.arms.values() if arm.generated and arm.generated.folder}
+    written = [built for arm in planned.arms.values() for built in (arm.generated, arm.rewritten)]
+    generated = {built.folder for built in written if built and built.folder}
     num_rows = sum(begin_retry(folder) for folder in generated)
     terminal.say(f"{num_rows:,} rejected thoughts are tried again" if num_rows else "no rejected thoughts to try again")
 
@@ -99,6 +100,8 @@ def _say_failures(done: Pipeline, terminal: Terminal, log: Path) -> None:
         ended.setdefault(str(error), []).append(name)
     for reason, names in ended.items():
         terminal.say(f"failed: {reason} (without it: {', '.join(names)})")
+    if done.heldout_failure is not None:
+        terminal.say(f"failed: {done.heldout_failure} (nothing is told of held-out thoughts)")
     terminal.say(f"{len(done.failures)} of {len(done.arms)} variants failed; the whole story is in {log}")
 
 

@@ -29,6 +29,7 @@ def finish(stage: Stage, run: Path, terminal: Terminal) -> Built | StageError:
             made_meanwhile = read_manifest(found.path)
             if made_meanwhile is not None:
                 return Built(stage, found.path, made_meanwhile)
+            (found.path / FAILURE).unlink(missing_ok=True)
             started = time.monotonic()
             try:
                 outcome: Outcome | Exception = stage.make(found.path, bar)
@@ -69,6 +70,7 @@ def _make_together(stages: Sequence[Stage], run: Path, terminal: Terminal) -> di
             if now.manifest is not None:
                 ended[stage.fingerprint] = now
             elif stage.together is not None:
+                (now.path / FAILURE).unlink(missing_ok=True)
                 to_do.append((stage, now.path, stage.together))
         if not to_do:
             return ended
@@ -88,7 +90,6 @@ def _ended(
 ) -> Built | StageError:
     """Write the manifest, last of all, or why there is none, and say so."""
     if isinstance(outcome, Outcome):
-        (folder / FAILURE).unlink(missing_ok=True)
         return _finished(stage, outcome, folder, seconds, terminal)
     failed = StageError(stage, outcome)
     traceback.print_exception(outcome)

@@ -43,6 +43,8 @@ class Pipeline:
     writers: dict[str, Writers] = field(default_factory=dict)
     failures: dict[str, StageError] = field(default_factory=dict)
     """What ended a variant, in the order in which it happened."""
+    heldout_failure: StageError | None = None
+    """Why there are no thoughts about held-out documents, where they were asked for."""
 
     def attempt(self, name: str, work: Callable[[], ArmStages]) -> None:
         """Add to a variant's stages, unless one of them failed before or does now."""
@@ -76,7 +78,7 @@ def build_pipeline(
 
     Raises:
         UserError: an input or a model is missing; nothing has been made then.
-        StageError: the corpus or the held-out thoughts failed, or a stage of every trained variant.
+        StageError: the corpus failed, or a stage of every trained variant.
     """
     resolve = functools.cache(resolve or _resolve)
     last = STAGES.index(until)
@@ -192,7 +194,10 @@ def _build_evaluations(
     corpus, student = done.corpus, done.student
     assert corpus is not None and student is not None
     if heldout_writers is not None:
-        done.heldout = build_heldout(recipe, corpus, heldout_writers, build)
+        try:
+            done.heldout = build_heldout(recipe, corpus, heldout_writers, build)
+        except StageError as error:
+            done.heldout_failure = error  # everything else is measured
 
     def evaluated(name: str) -> ArmStages:
         arm = done.arms[name]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import Outcome
-from rcpt_ray.comparison import ComparisonSpec
 from rcpt_ray.corpus.spec import HELDOUT_PARTS
 from rcpt_ray.evaluation import spec as evaluation_spec
 from rcpt_ray.evaluation.cost import with_cost
@@ -83,12 +82,8 @@ def report_stage(
 
         return write_report(inputs(), folder)
 
-    settings = recipe.report.defining() | {
-        "name": recipe.name,
-        "arms": [[name, arm.description] for name, arm in recipe.arms.items()],
-    }
-    if recipe.comparison != ComparisonSpec():
-        settings |= {"comparison": recipe.comparison.defining()}
+    # The page shows the whole recipe; where it ran is no part of it.
+    settings: dict[str, object] = {"recipe": recipe.model_dump(mode="json", exclude={"run", "cluster"})}
     if failures:
         settings |= {"failures": dict(failures)}
     digests = {label: one.digest for label, one in built.items()}

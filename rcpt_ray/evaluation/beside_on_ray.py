@@ -52,7 +52,8 @@ def evaluating(jobs: Sequence[TrainingJob], bar: Bar, engines: PoolSpec | None =
             evaluations.give_up()
             raise
         ended.set()
-        looking.result()
+        if (error := looking.exception()) is not None:
+            traceback.print_exception(error)  # the training is none the worse for it
         evaluations.finish(bar)
 
 
@@ -99,6 +100,9 @@ class _Evaluations:
             ray.cancel(task, force=True)
 
     def _has_room(self) -> bool:
+        # Workers that have not begun would wait for what an evaluation holds.
+        if not any(record.has_steps for record in self._records):
+            return False
         if self._autoscales and not self._running:
             return True
         total, available = (_resources(told) for told in (ray.cluster_resources(), ray.available_resources()))

@@ -32,7 +32,8 @@ class BesideRecord:
         assert training.beside is not None
         self.training, self._key = training, training.beside.key
         self._file = RowFile(training.folder / _FILE, lambda line: line["key"] == self._key)
-        self._done = {line["step"] for line in self._file.kept}
+        # What failed in an earlier command is tried again, as long as there is a model of that step.
+        self._done = {line["step"] for line in self._file.kept if not line["failure"]}
 
     def waiting(self, under_way: Container[int] = ()) -> list[Point]:
         """What can be evaluated now and is not, in the order of steps."""
@@ -50,6 +51,11 @@ class BesideRecord:
     def student(self) -> tuple[object, ...]:
         """What step 0 depends on."""
         return self._key, self.training.model_path, self.training.special_tokens
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether the training has done a step."""
+        return (self.training.folder / _STEPS).exists()
 
     def has(self, step: int) -> bool:
         """Whether a step is done."""
@@ -83,7 +89,8 @@ def finish_record(training: "TrainingJob") -> dict[str, Any]:
     """Write evaluated.parquet; returns what the manifest's details tell, nothing where nothing was to be evaluated."""
     if training.beside is None:
         return {}
-    lines = sorted(read_rows(training.folder / _FILE), key=lambda line: int(line["step"]))
+    by_step = {int(line["step"]): line for line in read_rows(training.folder / _FILE)}  # the last of a step counts
+    lines = [by_step[step] for step in sorted(by_step)]
     rows = [row for line in lines for row in line["rows"]]
     write_table(training.folder / "evaluated.parquet", pa.Table.from_pylist(rows, schema=EVALUATED))
     return {

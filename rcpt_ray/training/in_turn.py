@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from rcpt_ray.artifacts import Outcome
 from rcpt_ray.terminal import Bar
 from rcpt_ray.training.job import TrainingJob
-from rcpt_ray.training.outcome import make_trainings, outcome_of
+from rcpt_ray.training.outcome import begin, finish_trainings, make_trainings
 
 Train = Callable[[Sequence[TrainingJob], Bar], list[Outcome]]
 
@@ -22,7 +22,9 @@ def make_in_turn(
     left: dict[int, TrainingJob] = {}
     for place, make in enumerate(jobs):
         try:
-            left[place] = make()
+            job = make()
+            begin(job)
+            left[place] = job
         except Exception as error:
             ended[place] = error
     while left:
@@ -34,7 +36,8 @@ def make_in_turn(
             if failed is None:
                 raise
             bar.note("one training failed; workers start again for the others")
-            ended |= {place: outcome_of(job) for place, job in left.items() if place < failed}
+            before = {place: job for place, job in left.items() if place < failed}
+            ended |= dict(zip(before, finish_trainings(list(before.values()), bar), strict=True))
             ended[failed] = error
             left = {place: job for place, job in left.items() if place > failed}
     return [ended[place] for place in range(len(jobs))]

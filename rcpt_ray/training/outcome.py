@@ -64,25 +64,35 @@ def training_job(
 
 
 def make_trainings(jobs: Sequence[TrainingJob], bar: Bar) -> list[Outcome]:
-    """Train every job to its end; each folder then holds model/, steps.parquet and nothing temporary.
+    """Train every job, begun before, to its end; each folder then holds model/, steps.parquet and nothing temporary.
 
     Raises:
-        TrainingStopped: the guard stopped one of them; those before it are finished, the others not begun.
-        UserError: a tracker that is asked for cannot be used.
+        TrainingStopped: the guard stopped one of them; those before it have left their models, the others not begun.
     """
     from rcpt_ray.evaluation.beside_on_ray import evaluating
     from rcpt_ray.training.on_ray import train_on_ray
 
-    for job in jobs:
-        begin(job)
     progress = TrainingProgress(bar, sum(job.plan.num_steps for job in jobs))
     with evaluating(jobs, bar):
         train_on_ray(jobs, progress.show)
     return [outcome_of(job) for job in jobs]
 
 
+def finish_trainings(jobs: Sequence[TrainingJob], bar: Bar) -> list[Outcome]:
+    """The outcomes of trainings that have left their models, once what they left to be evaluated is."""
+    from rcpt_ray.evaluation.beside_on_ray import evaluating
+
+    with evaluating(jobs, bar):
+        pass
+    return [outcome_of(job) for job in jobs]
+
+
 def begin(job: TrainingJob) -> None:
-    """What precedes a command's attempts at a training."""
+    """What precedes a command's attempts at a training.
+
+    Raises:
+        UserError: a tracker that is asked for cannot be used.
+    """
     forget_stop(job.folder)
     forget_refusal(job)
     begin_runs(job)

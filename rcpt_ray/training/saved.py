@@ -75,7 +75,10 @@ def whole_checkpoints(folder: Path) -> list[Saved]:
     """The whole ones by the steps done, the newest last."""
     found = []
     for marker in folder.glob(f"step-*/{MARKER}"):
-        told = json.loads(marker.read_text(encoding="utf-8"))
+        try:
+            told = json.loads(marker.read_text(encoding="utf-8"))
+        except FileNotFoundError:  # removed by a worker meanwhile
+            continue
         found.append(Saved(marker.parent, told["steps_done"], told["num_ranks"], told["score"], told["precision"]))
     return sorted(found, key=lambda saved: saved.steps_done)
 
