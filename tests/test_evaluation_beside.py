@@ -141,7 +141,8 @@ def test_the_training_keeps_what_waits_and_each_is_evaluated_once(job: TrainingJ
     assert waiting_steps(again) == waiting_steps(record), "taken by a command that was killed"
     again.end(first, [row_of(first.step)], "")
     again.end(Point(end), [], "ValueError: no such questions")
-    assert waiting_steps(BesideRecord(job)) == [0, *(one.steps_done for one in saved[1:])]
+    assert waiting_steps(again) == [0, *(one.steps_done for one in saved[1:])]
+    assert waiting_steps(BesideRecord(job)) == [*waiting_steps(again), end], "what failed is tried by the next command"
     other = replace(job.beside, digests={"quiz/path": "2c3d"})
     assert first.step in waiting_steps(BesideRecord(replace(job, beside=other))), "of other questions nothing is known"
 
