@@ -165,6 +165,7 @@ def test_server_that_never_answers_is_waited_for_and_named(tiny_model_folder: Pa
             _complete(_engine(tiny_model_folder, url, patience_s=1.0))
 
 
+@pytest.mark.slow
 def test_vllm_server_killed_and_restarted_in_the_middle_loses_nothing(tmp_path: Path) -> None:
     num_documents, shard_documents = 96, 8
     write_corpus(tmp_path / "corpus.jsonl", num_documents)

@@ -28,6 +28,7 @@ def test_paper_recipe_runs_with_tiny_models_on_the_columns_of_its_corpora(tmp_pa
         "corpus.heldout_share=0.2",
         "student={reference: tiny-random-llama}",
         "thoughts.teacher={reference: tiny-random-llama}",
+        "thoughts.engine=fake",  # a real one is started by other tests
         "thoughts.precision=fp32",
         "thoughts.max_model_tokens=2048",
         "thoughts.sampling.max_thought_tokens=48",
