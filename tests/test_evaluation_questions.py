@@ -45,12 +45,13 @@ def test_questions_come_as_they_were_written(tmp_path: Path, name: str) -> None:
     assert (second["question"], second["answer"]) == ("Question 2?", 0)
 
 
-def test_question_without_id_gets_one_from_its_file_and_place(tmp_path: Path) -> None:
-    rows = [question(1), question(2, id="own-id")]
-    assert [row["item_id"] for row in read_questions(SETTING, write(tmp_path / "test.jsonl", rows))] == [
-        "test-00000",
-        "own-id",
-    ]
+def test_question_without_id_is_known_by_what_it_asks(tmp_path: Path) -> None:
+    """Whatever its file is called and wherever it stands there; a repeat has a number."""
+    rows = [question(1), question(2, id="own-id"), question(1, answer=3), question(3)]
+    ids = [row["item_id"] for row in read_questions(SETTING, write(tmp_path / "test.jsonl", rows))]
+    assert ids[1:3] == ["own-id", f"{ids[0]}-2"] and len(set(ids)) == 4 and len(ids[0]) == 16
+    renamed = read_questions(SETTING, write(tmp_path / "renamed.parquet", [question(3), question(1)]))
+    assert [row["item_id"] for row in renamed] == [ids[3], ids[0]]
 
 
 def test_question_without_id_is_known_by_subject_and_index(tmp_path: Path) -> None:
@@ -199,7 +200,11 @@ def test_word_problems_have_numbers_and_solutions_without_notes(tmp_path: Path) 
     solved = "He has 2+3=<<2+3=5>>5 dozen.\nThat is 5*12=<<5*12=60>>60.\n#### 1,060.50"
     path = write(tmp_path / "gsm.jsonl", [{"question": " How many eggs? ", "answer": solved}])
     (problem,), examples = read_problems("evaluation.tasks.gsm", Gsm8kTask(kind="gsm8k", path=path))
-    assert (problem["item_id"], problem["question"], problem["answer"]) == ("gsm-00000", "How many eggs?", "1060.5")
+    assert (problem["question"], problem["answer"]) == ("How many eggs?", "1060.5")
+    (renamed,), _ = read_problems(
+        "evaluation.tasks.gsm", Gsm8kTask(kind="gsm8k", path=str(Path(path).rename(tmp_path / "other.jsonl")))
+    )
+    assert renamed == problem
     assert problem["thought"] == "He has 2+3=5 dozen.\nThat is 5*12=60." and examples == []
 
 

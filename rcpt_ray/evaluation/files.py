@@ -32,11 +32,10 @@ def task_digests(name: str, setting: str, spec: TaskSpec) -> dict[str, str]:
     return {f"{name}/{use}": digest_files(files) for use, files in task_files(setting, spec).items()}
 
 
-def records_of(files: list[SourceFile]) -> Iterator[tuple[dict[str, Any], str, SourceFile]]:
-    """The records of files in order, each with the words for where it stands, and its file."""
+def records_of(files: list[SourceFile]) -> Iterator[tuple[dict[str, Any], str]]:
+    """The records of files in order, each with the words for where it stands."""
     for file in files:
-        for record, where in read_records(file):
-            yield record, where, file
+        yield from read_records(file)
 
 
 def _files(setting: str, path: str, spec: LikelihoodTask | GenerationSettings, split: str) -> list[SourceFile]:

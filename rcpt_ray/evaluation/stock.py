@@ -150,7 +150,7 @@ def figures_without_rows(name: str, samples: Sequence[Row], results: Mapping[str
 def _local_data(setting: str, spec: StockTask, work: Path) -> Callable[..., Any]:
     """What lm-eval calls for a task's data: the rows of local files, those of the task's own subset."""
     rows = {
-        use.removeprefix("data."): [record for record, _, _ in records_of(files)]
+        use.removeprefix("data."): [record for record, _ in records_of(files)]
         for use, files in task_files(setting, spec).items()
     }
 
