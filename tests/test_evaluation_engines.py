@@ -15,7 +15,7 @@ from rcpt_ray.errors import UserError
 from rcpt_ray.evaluation.engine_work import Continuation, NextTokens, Piece, Scored
 from rcpt_ray.evaluation.engines_on_ray import shards_of
 from rcpt_ray.evaluation.job import EvaluationJob
-from rcpt_ray.evaluation.models import close_models, engines_used, open_model
+from rcpt_ray.evaluation.models import check_context, close_models, engines_used, open_model
 from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.evaluation.thinking import Answered, Draw, Question, Written, draw_seed, in_lockstep, think
 from rcpt_ray.evaluation.tokens import TextTokens
@@ -217,12 +217,15 @@ def test_both_uses_share_one_model_and_another_job_has_its_own(tiny_model_folder
     assert close_models() == 0
 
 
-def test_context_above_the_models_is_refused(tiny_model_folder: Path) -> None:
-    with pytest.raises(UserError) as refused:
-        open_model(job(tiny_model_folder, max_length_tokens=4096), "likelihood")
-    assert str(refused.value) == (
-        "evaluation.max_length_tokens=4096 is longer than the model's context of 2048 tokens; lower it"
-    )
+def test_context_above_the_models_is_refused_before_and_when_it_is_opened(tiny_model_folder: Path) -> None:
+    check_context(job(tiny_model_folder, max_length_tokens=2048).spec, str(tiny_model_folder))
+    asked = job(tiny_model_folder, max_length_tokens=4096)
+    for refuse in (lambda: check_context(asked.spec, asked.model_path), lambda: open_model(asked, "likelihood")):
+        with pytest.raises(UserError) as refused:
+            refuse()
+        assert str(refused.value) == (
+            "evaluation.max_length_tokens=4096 is longer than the model's context of 2048 tokens; lower it"
+        )
 
 
 def test_engines_score_what_transformers_scores(tiny_model_folder: Path) -> None:

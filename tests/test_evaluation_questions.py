@@ -3,7 +3,9 @@
 import json
 from collections import Counter
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +21,7 @@ from rcpt_ray.evaluation.inputs import check_task
 from rcpt_ray.evaluation.prompts import generated_prompt, likelihood_prompt
 from rcpt_ray.evaluation.questions import read_questions, read_task
 from rcpt_ray.evaluation.spec import EvaluationSpec, Gsm8kTask, LikelihoodTask, StockTask
+from rcpt_ray.evaluation.stock_source import require_name, revision_of
 
 Row = dict[str, Any]
 SETTING = "evaluation.tasks.mmlu.path"
@@ -220,9 +223,37 @@ def test_word_problem_without_a_number_is_refused(tmp_path: Path, answer: object
 
 def test_names_of_lm_eval_are_looked_up_before_anything_is_made() -> None:
     for name in ("mmlu_anatomy", "gpqa"):
-        assert check_task("x", StockTask(kind="stock", name=name)) == {}
+        require_name("evaluation.tasks.x", name)
     with pytest.raises(UserError, match=r"^evaluation.tasks.x.name=gpqa_diamant is no task of lm-eval"):
         check_task("x", StockTask(kind="stock", name="gpqa_diamant"))
+
+
+def test_stock_tasks_depend_on_lm_evals_version_and_the_hubs_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub's own, offline that of its cache."""
+    from huggingface_hub import HfApi, constants
+
+    def info(api: HfApi, dataset: str, **_: Any) -> Any:
+        if dataset != "Idavidrein/gpqa":
+            raise OSError("no network")
+        return SimpleNamespace(sha="0123abc")
+
+    monkeypatch.setattr(HfApi, "dataset_info", info)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    revision_of.cache_clear()
+    lm_eval = {"x/lm-eval": version("lm-eval")}
+    gpqa, pro = (StockTask(kind="stock", name=name) for name in ("gpqa_diamond_zeroshot", "mmlu_pro"))
+    assert check_task("x", gpqa) == lm_eval | {"x/Idavidrein/gpqa": "0123abc"}
+    assert check_task("x", pro) == lm_eval | {"x/TIGER-Lab/MMLU-Pro": "unknown"}
+    revision_of.cache_clear()
+    refs = tmp_path / "datasets--TIGER-Lab--MMLU-Pro" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text("4567def")
+    assert check_task("x", pro) == lm_eval | {"x/TIGER-Lab/MMLU-Pro": "4567def"}
+    revision_of.cache_clear()
+    local = pro.model_copy(update={"data": {"test": write(tmp_path / "test.jsonl", [question()])}})
+    assert set(check_task("x", local)) == {"x/lm-eval", "x/data.test"}
 
 
 def test_questions_of_stock_tasks_are_looked_for_in_the_corpus_too() -> None:

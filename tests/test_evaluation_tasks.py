@@ -463,7 +463,9 @@ def test_likelihood_is_that_of_lm_evals_own_mmlu(
     stock_task = {"kind": "stock", "name": "mmlu_virology", "data": data, "subset_column": "subject"}
     stock_task["num_fewshot"] = 2
     small_index(monkeypatch, "mmlu/default")
-    evaluate(job_of(tmp_path / "out", tiny_model_folder, {"mmlu": task, "stock": stock_task}))
+    outcome = evaluate(job_of(tmp_path / "out", tiny_model_folder, {"mmlu": task, "stock": stock_task}))
+    # The questions of formal_logic are in the file, but in no task that was asked.
+    assert (outcome.counts.num_in, outcome.counts.rejected) == (10, {"in_no_task": 3})
     assert_same_choices(theirs, QUESTIONS, rows_of(tmp_path / "out", "choices"), lambda one: str(one["id"]))
     scores = rows_of(tmp_path / "out", "scores")
     of_virology = [[row["value"] for row in scores if row["task"] == name] for name in ("stock", "mmlu")]
