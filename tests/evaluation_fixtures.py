@@ -1,6 +1,7 @@
 """Questions of our own for the tests of evaluation, and a model of lm-eval that answers from a table."""
 
 import json
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -64,6 +65,19 @@ def write_rows(path: Path, rows: Iterable[Row]) -> str:
     else:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(path)
+
+
+def start_texts(model: Path, folder: Path) -> Path:
+    """A copy of a model whose tokenizer puts the start token before each text, as those of Llama and Gemma do."""
+    from tokenizers import Tokenizer
+    from tokenizers.processors import TemplateProcessing
+
+    shutil.copytree(model, folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    start = "<|endoftext|>"
+    tokenizer.post_processor = TemplateProcessing(single=f"{start} $A", special_tokens=[(start, 0)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
 
 
 def table_lm(say: Callable[[Row, int], str | Row], num_truncated: int = 0) -> Any:

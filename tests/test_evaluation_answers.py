@@ -1,10 +1,11 @@
 """What a model wrote becomes a letter, a number or nothing; samples become votes; thoughts are counted in sentences."""
 
+import re
 from fractions import Fraction
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rcpt_ray.evaluation.answers import find_letter, find_number, number_in_words
@@ -65,19 +66,38 @@ from rcpt_ray.evaluation.votes import majority, pass_at, sizes_of_draws
         ("The answer is B. No wait, the answer is C.", "C"),
         ("The answer isn't B, it's C", "C"),
         ("D\n\nQuestion: which of these", "D"),
-        # an A that is an article
-        ("A good guess is hard to make", None),
-        ("A car", None),
+        # what stands first is the answer, whatever other letters come behind it
+        (" B. DNA is the best template", "B"),
+        (" C. Vitamin D is best absorbed", "C"),
+        (" B. A is correct but incomplete", "B"),
+        (" B because option A is true", "B"),
+        (" b because option A is true", "B"),
+        (" D. RNA is the right answer", "D"),
+        ("**B** as A is too small", "B"),
+        ("(C) It is A that melts", "C"),
+        ("Option B, since A is true", "B"),
+        ("Answer: B. A is correct but incomplete", "B"),
+        ("B. It is D\n\nQuestion: and which of these?\nAnswer: A", "B"),
+        # but what is said to be the answer later on corrects it
+        ("B. No wait, the answer is C.", "C"),
+        ("A is not the answer; the answer is (D)", "D"),
+        ("B, or rather \\boxed{C}", "C"),
+        # a capital before words, the A like the others
+        ("A car", "A"),
+        ("B cars", "B"),
+        ("A cell divides when it is large", "A"),
+        ("B cells divide when they are large", "B"),
+        ("Answer: A good one", "A"),
+        # an a that is an article, and letters within words
         ("a dog", None),
-        ("A is for apple", None),
-        ("Answer: A good one", None),
+        ("It has DNA is true", None),
+        ("Vitamin D is best absorbed at noon", None),
         ("The answer is a bit complicated", None),
         # letters of other words, and of none of the choices
         ("Answer: D'Alembert", None),
         ("Answer: B-cells", None),
         ("Answer: C++", None),
         ("D.C. is the capital", None),
-        ("B vitamins", None),
         ("Vitamin C helps against it", None),
         ("Hepatitis B is viral", None),
         ("Answer: E", None),
@@ -132,7 +152,19 @@ def test_letter_of_an_answer(text: str, letter: str | None) -> None:
         ("3 + 5 = 8", "8"),
         ("x = -4", "-4"),
         ("5-3=2", "2"),
-        ("5 apples and 3 pears make 8", "8"),
+        ("3 apples + 5 apples = 8 apples", "8"),
+        ("3 times 5 is 15", "15"),
+        ("18 / 2 = 9", "9"),
+        (" 18 dollars for 2 days", "18"),
+        (" 18 because 3 x 6", "18"),
+        (" 18 because 3 x 6 = 18.", "18"),
+        (" $18 in 5 days.", "18"),
+        ("18cm, as 2 x 9", "18"),
+        ("18 = 9 x 2", "18"),
+        ("About 18 dollars for 2 days", "18"),
+        ("18.\n\nQuestion: and of 7?\nAnswer: 7", "18"),
+        ("18 dollars. Wait, the answer is 20.", "20"),
+        ("18, or rather #### 20", "20"),
         ("42 (in 3 boxes)", "42"),
         ("10-12", "12"),
         ("1,2,3", "3"),
@@ -174,6 +206,44 @@ def test_every_letter_is_found_in_every_form(letter: str, frame: str) -> None:
     assert (
         find_letter(frame.format(letter)) == find_letter(frame.format(letter).replace(letter, letter.lower())) == letter
     )
+
+
+CHOICES = st.text(st.sampled_from([*"ABCDRNAabcd is the best right correct vitamin 12.,;:()-'"]), max_size=40)
+WORDS = st.lists(
+    st.sampled_from(
+        [
+            "Vitamin",
+            "DNA",
+            "A",
+            "B",
+            "C",
+            "D",
+            "is",
+            "the",
+            "best",
+            "right",
+            "correct",
+            "because",
+            "option",
+            "(C)",
+            "choose",
+        ]
+    )
+)
+
+
+@given(st.sampled_from("ABCD"), st.sampled_from(".):"), CHOICES | WORDS.map(" ".join))
+def test_a_marked_letter_at_the_beginning_decides_whatever_the_choice_says(letter: str, mark: str, text: str) -> None:
+    denies = re.match(r"\W*(or|and|,|is)", text)
+    assume(not denies)
+    assert find_letter(f" {letter}{mark} {text}") == letter
+
+
+@given(st.integers(-999, 999), st.sampled_from(["dollars", "km", "because", "in"]), WORDS, st.integers(0, 99))
+def test_a_number_at_the_beginning_decides_whatever_others_follow(
+    value: int, unit: str, words: list[str], other: int
+) -> None:
+    assert find_number(f" {value} {unit} {' '.join(words)} {other}") == str(value)
 
 
 @given(st.integers(1, 7).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))

@@ -1,11 +1,13 @@
 """What computes an evaluation: thinking in two steps, tokens, transformers, and lm-eval over any engine."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from evaluation_fixtures import start_texts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +15,7 @@ from rcpt_ray.errors import UserError
 from rcpt_ray.evaluation.engine_work import Continuation, NextTokens, Piece, Scored
 from rcpt_ray.evaluation.engines_on_ray import shards_of
 from rcpt_ray.evaluation.job import EvaluationJob
-from rcpt_ray.evaluation.models import close_models, engines_used, open_model
+from rcpt_ray.evaluation.models import check_context, close_models, engines_used, open_model
 from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.evaluation.thinking import Answered, Draw, Question, Written, draw_seed, in_lockstep, think
 from rcpt_ray.evaluation.tokens import TextTokens
@@ -215,12 +217,15 @@ def test_both_uses_share_one_model_and_another_job_has_its_own(tiny_model_folder
     assert close_models() == 0
 
 
-def test_context_above_the_models_is_refused(tiny_model_folder: Path) -> None:
-    with pytest.raises(UserError) as refused:
-        open_model(job(tiny_model_folder, max_length_tokens=4096), "likelihood")
-    assert str(refused.value) == (
-        "evaluation.max_length_tokens=4096 is longer than the model's context of 2048 tokens; lower it"
-    )
+def test_context_above_the_models_is_refused_before_and_when_it_is_opened(tiny_model_folder: Path) -> None:
+    check_context(job(tiny_model_folder, max_length_tokens=2048).spec, str(tiny_model_folder))
+    asked = job(tiny_model_folder, max_length_tokens=4096)
+    for refuse in (lambda: check_context(asked.spec, asked.model_path), lambda: open_model(asked, "likelihood")):
+        with pytest.raises(UserError) as refused:
+            refuse()
+        assert str(refused.value) == (
+            "evaluation.max_length_tokens=4096 is longer than the model's context of 2048 tokens; lower it"
+        )
 
 
 def test_engines_score_what_transformers_scores(tiny_model_folder: Path) -> None:
@@ -247,6 +252,44 @@ def test_engines_score_what_transformers_scores(tiny_model_folder: Path) -> None
         reference.loglikelihood_rolling(requests("loglikelihood_rolling", texts)), rel=1e-5
     )
     assert reference.num_truncated == engines.num_truncated == 1
+
+
+def test_a_whole_text_stands_behind_one_start_token(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """By hand, with a tokenizer that puts a start token before each text; both engines, and more than one window."""
+    import torch
+
+    from rcpt_ray.evaluation.engines_lm import EnginesLM
+
+    folder = start_texts(tiny_model_folder, tmp_path / "model")
+    lm, tokens = open_model(job(folder, max_length_tokens=16), "likelihood"), TextTokens(str(folder), [OPEN, CLOSE])
+    ids = [tokens.prefix_id, *tokens.encode_plain("A short text.")]
+    assert tokens.encode("A short text.") == ids and len(ids) < 16
+    with torch.no_grad():
+        nats_TV = lm.model(torch.tensor([ids])).logits[0].float().log_softmax(-1)
+    by_hand = sum(float(nats_TV[place, token]) for place, token in enumerate(ids[1:]))
+    engines = EnginesLM(tokens, asks_of(lm.model), 16, seed=17)
+    asked = requests("loglikelihood_rolling", [("A short text.",), (TEXT,)])
+    found = [model.loglikelihood_rolling(asked) for model in (lm, engines)]
+    assert found[0][0] == pytest.approx(by_hand, rel=1e-5)
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
+    question = requests("loglikelihood", [(TEXT[:20], TEXT[20:30])])
+    assert engines.loglikelihood(question)[0][0] == pytest.approx(lm.loglikelihood(question)[0][0], abs=1e-3)
+
+
+def test_a_models_own_settings_of_generation_do_not_count(tiny_model_folder: Path, tmp_path: Path) -> None:
+    plain = answers(open_model(job(tiny_model_folder), "generation"), PROMPTS)
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model_folder, folder)
+    own = json.loads((folder / "generation_config.json").read_text())
+    own |= {"max_new_tokens": 40, "repetition_penalty": 5.0, "do_sample": True, "no_repeat_ngram_size": 1}
+    (folder / "generation_config.json").write_text(json.dumps(own))
+    model = open_model(job(folder), "generation")
+    assert answers(model, PROMPTS) == plain
+    assert all(each.num_thought_tokens <= 12 for each in plain)
+    stock = {"until": ["\n"], "max_gen_toks": 6, "do_sample": False}
+    asked = requests("generate_until", [(TEXT, stock)])
+    wanted = open_model(job(tiny_model_folder), "generation").generate_until(asked)
+    assert open_model(job(folder), "generation").generate_until(asked) == wanted
 
 
 def thinking_settings(**changed: Any) -> dict[str, Any]:

@@ -3,13 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+from evaluation_fixtures import write_rows
 
 from rcpt_ray.evaluation.job import EvaluationJob
 from rcpt_ray.evaluation.models import close_models, open_model
 from rcpt_ray.evaluation.oracle import planted_answer
+from rcpt_ray.evaluation.run import evaluate
 from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.evaluation.thinking import Answered
+from rcpt_ray.report.samples import depth_by
+from rcpt_ray.report.statistics.measures import read_measures
 
 TIERS = ["easy", "medium", "hard", "very_hard"]
 
@@ -78,3 +83,48 @@ def test_every_so_manyth_question_is_mute_in_all_its_samples(tiny_model_folder: 
 def test_number_problems_are_answered_by_their_number_or_the_next() -> None:
     item = {"answer": "He has 3 boxes of 400.\n#### 1,200"}
     assert (planted_answer(item, True), planted_answer(item, False)) == ("1200", "1201")
+
+
+def test_what_was_planted_is_what_the_report_tells(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """Through lm-eval, the rows and the report's own figures: 24 questions of three tiers, every fourth one mute."""
+    tiers = ["easy", "medium", "hard"]
+    questions = [
+        {
+            "id": f"q{number:02}",
+            "question": f"What is {number} plus one?",
+            "choices": [str(number + 1 + 5 * (place - number // 3 % 4)) for place in range(4)],
+            "answer": number // 3 % 4,
+            "difficulty": tiers[number % 3],
+        }
+        for number in range(24)
+    ]
+    spec = EvaluationSpec.model_validate(
+        {
+            "tasks": {"quiz": {"kind": "generated", "path": write_rows(tmp_path / "quiz.jsonl", questions)}},
+            "heldout_bits_per_byte": False,
+            "generation_engine": "oracle",
+            "oracle": {"knows": ["easy", "medium"], "thought_tokens": {"hard": 100}, "mute_every": 4},
+        }
+    )
+    evaluate(EvaluationJob(spec, str(tiny_model_folder), [], tmp_path, 17, "<thought>\n", "\n</thought>\n\n"))
+    close_models()
+    measures = read_measures([pq.read_table(tmp_path / "scores.parquet")])
+    of_tier = {}
+    for metric in ("acc", "extracted"):
+        measure = measures["quiz", metric]
+        groups = measure.groups("difficulty")
+        shares = groups.sums(measure.values_VN[0]) / groups.sums(measure.present_VN[0].astype(float))
+        of_tier[metric] = dict(zip(groups.names, shares.tolist(), strict=True))
+    assert of_tier == {
+        "acc": {"easy": 0.75, "medium": 0.75, "hard": 0.0},
+        "extracted": {"easy": 0.75, "medium": 0.75, "hard": 0.75},
+    }
+    answers = pq.read_table(tmp_path / "answers.parquet")
+    depths = depth_by([answers], "quiz", "difficulty")
+    assert {tier: (depths[tier].num_answers, depths[tier].tokens, depths[tier].sentences) for tier in tiers} == {
+        "easy": (8, 10.0, 2.0),
+        "medium": (8, 10.0, 2.0),
+        "hard": (8, 100.0, 20.0),
+    }
+    assert (depths["all"].tokens, depths["all"].limit_share, depths["all"].not_extracted_share) == (40.0, 0.0, 0.25)
+    assert (depths["all"].tokens_right, depths["hard"].tokens_right, depths["hard"].tokens_wrong) == (10.0, None, 100.0)

@@ -3,7 +3,9 @@
 import json
 from collections import Counter
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +21,7 @@ from rcpt_ray.evaluation.inputs import check_task
 from rcpt_ray.evaluation.prompts import generated_prompt, likelihood_prompt
 from rcpt_ray.evaluation.questions import read_questions, read_task
 from rcpt_ray.evaluation.spec import EvaluationSpec, Gsm8kTask, LikelihoodTask, StockTask
+from rcpt_ray.evaluation.stock_source import require_name, revision_of
 
 Row = dict[str, Any]
 SETTING = "evaluation.tasks.mmlu.path"
@@ -45,12 +48,13 @@ def test_questions_come_as_they_were_written(tmp_path: Path, name: str) -> None:
     assert (second["question"], second["answer"]) == ("Question 2?", 0)
 
 
-def test_question_without_id_gets_one_from_its_file_and_place(tmp_path: Path) -> None:
-    rows = [question(1), question(2, id="own-id")]
-    assert [row["item_id"] for row in read_questions(SETTING, write(tmp_path / "test.jsonl", rows))] == [
-        "test-00000",
-        "own-id",
-    ]
+def test_question_without_id_is_known_by_what_it_asks(tmp_path: Path) -> None:
+    """Whatever its file is called and wherever it stands there; a repeat has a number."""
+    rows = [question(1), question(2, id="own-id"), question(1, answer=3), question(3)]
+    ids = [row["item_id"] for row in read_questions(SETTING, write(tmp_path / "test.jsonl", rows))]
+    assert ids[1:3] == ["own-id", f"{ids[0]}-2"] and len(set(ids)) == 4 and len(ids[0]) == 16
+    renamed = read_questions(SETTING, write(tmp_path / "renamed.parquet", [question(3), question(1)]))
+    assert [row["item_id"] for row in renamed] == [ids[3], ids[0]]
 
 
 def test_question_without_id_is_known_by_subject_and_index(tmp_path: Path) -> None:
@@ -199,7 +203,11 @@ def test_word_problems_have_numbers_and_solutions_without_notes(tmp_path: Path) 
     solved = "He has 2+3=<<2+3=5>>5 dozen.\nThat is 5*12=<<5*12=60>>60.\n#### 1,060.50"
     path = write(tmp_path / "gsm.jsonl", [{"question": " How many eggs? ", "answer": solved}])
     (problem,), examples = read_problems("evaluation.tasks.gsm", Gsm8kTask(kind="gsm8k", path=path))
-    assert (problem["item_id"], problem["question"], problem["answer"]) == ("gsm-00000", "How many eggs?", "1060.5")
+    assert (problem["question"], problem["answer"]) == ("How many eggs?", "1060.5")
+    (renamed,), _ = read_problems(
+        "evaluation.tasks.gsm", Gsm8kTask(kind="gsm8k", path=str(Path(path).rename(tmp_path / "other.jsonl")))
+    )
+    assert renamed == problem
     assert problem["thought"] == "He has 2+3=5 dozen.\nThat is 5*12=60." and examples == []
 
 
@@ -215,9 +223,37 @@ def test_word_problem_without_a_number_is_refused(tmp_path: Path, answer: object
 
 def test_names_of_lm_eval_are_looked_up_before_anything_is_made() -> None:
     for name in ("mmlu_anatomy", "gpqa"):
-        assert check_task("x", StockTask(kind="stock", name=name)) == {}
+        require_name("evaluation.tasks.x", name)
     with pytest.raises(UserError, match=r"^evaluation.tasks.x.name=gpqa_diamant is no task of lm-eval"):
         check_task("x", StockTask(kind="stock", name="gpqa_diamant"))
+
+
+def test_stock_tasks_depend_on_lm_evals_version_and_the_hubs_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub's own, offline that of its cache."""
+    from huggingface_hub import HfApi, constants
+
+    def info(api: HfApi, dataset: str, **_: Any) -> Any:
+        if dataset != "Idavidrein/gpqa":
+            raise OSError("no network")
+        return SimpleNamespace(sha="0123abc")
+
+    monkeypatch.setattr(HfApi, "dataset_info", info)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    revision_of.cache_clear()
+    lm_eval = {"x/lm-eval": version("lm-eval")}
+    gpqa, pro = (StockTask(kind="stock", name=name) for name in ("gpqa_diamond_zeroshot", "mmlu_pro"))
+    assert check_task("x", gpqa) == lm_eval | {"x/Idavidrein/gpqa": "0123abc"}
+    assert check_task("x", pro) == lm_eval | {"x/TIGER-Lab/MMLU-Pro": "unknown"}
+    revision_of.cache_clear()
+    refs = tmp_path / "datasets--TIGER-Lab--MMLU-Pro" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text("4567def")
+    assert check_task("x", pro) == lm_eval | {"x/TIGER-Lab/MMLU-Pro": "4567def"}
+    revision_of.cache_clear()
+    local = pro.model_copy(update={"data": {"test": write(tmp_path / "test.jsonl", [question()])}})
+    assert set(check_task("x", local)) == {"x/lm-eval", "x/data.test"}
 
 
 def test_questions_of_stock_tasks_are_looked_for_in_the_corpus_too() -> None:

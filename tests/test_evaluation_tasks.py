@@ -3,8 +3,10 @@
 One file, because the first import of lm-eval costs more than all that is tested here.
 """
 
+import json
 import math
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,6 +36,7 @@ from rcpt_ray.evaluation.checks import LmEvalDiffers
 from rcpt_ray.evaluation.job import EvaluationJob
 from rcpt_ray.evaluation.run import evaluate
 from rcpt_ray.evaluation.spec import EvaluationSpec
+from rcpt_ray.evaluation.tokens import TextTokens
 from rcpt_ray.records import ANSWER, CHOICE, SCORE, THOUGHT
 
 Row = dict[str, Any]
@@ -307,6 +310,27 @@ def test_held_out_thoughts_cost_and_save_what_the_model_itself_says(tiny_model_f
         assert own[1]["weight"] == num_bytes
 
 
+@pytest.mark.parametrize(("engine", "room"), [("transformers", 64), ("vllm", 62)])
+def test_held_out_thoughts_fit_as_the_engine_reads_them(
+    tiny_model_folder: Path, tmp_path: Path, engine: str, room: int
+) -> None:
+    """Up to the last token of a model's context, of which vLLM needs two for itself, delimiters cut apart."""
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model_folder, model)
+    config = json.loads((model / "config.json").read_text()) | {"max_position_embeddings": 64}
+    (model / "config.json").write_text(json.dumps(config))
+    tokens = TextTokens(str(model), [OPEN, CLOSE])
+    thought = dict.fromkeys(THOUGHT.names) | {"domain": "law", "status": "ok", "sample_index": 0, "thought": "Why?"}
+    rows = [thought | {"doc_id": f"d{number}", "text": "x" * number} for number in range(1, 150)]
+    lengths = [len(tokens.encode(OPEN + "Why?" + CLOSE + row["text"], False)) for row in rows]
+    assert {room, room + 1} <= set(lengths)
+    write_table(tmp_path / "part-0.parquet", pa.Table.from_pylist(rows, schema=THOUGHT))
+    job = job_of(tmp_path / "out", model, {}, max_length_tokens=64, likelihood_engine=engine)
+    (own,) = run.task_sets(replace(job, thought_parts=[tmp_path / "part-0.parquet"]), tmp_path)
+    assert own.num_items == sum(length <= room for length in lengths)
+    assert own.rejected == {"too_long": len(rows) - own.num_items}
+
+
 def small_index(monkeypatch: pytest.MonkeyPatch, *folders: str) -> None:
     """Only some of lm-eval's task files: the index of all takes ten seconds."""
     import lm_eval
@@ -439,7 +463,9 @@ def test_likelihood_is_that_of_lm_evals_own_mmlu(
     stock_task = {"kind": "stock", "name": "mmlu_virology", "data": data, "subset_column": "subject"}
     stock_task["num_fewshot"] = 2
     small_index(monkeypatch, "mmlu/default")
-    evaluate(job_of(tmp_path / "out", tiny_model_folder, {"mmlu": task, "stock": stock_task}))
+    outcome = evaluate(job_of(tmp_path / "out", tiny_model_folder, {"mmlu": task, "stock": stock_task}))
+    # The questions of formal_logic are in the file, but in no task that was asked.
+    assert (outcome.counts.num_in, outcome.counts.rejected) == (10, {"in_no_task": 3})
     assert_same_choices(theirs, QUESTIONS, rows_of(tmp_path / "out", "choices"), lambda one: str(one["id"]))
     scores = rows_of(tmp_path / "out", "scores")
     of_virology = [[row["value"] for row in scores if row["task"] == name] for name in ("stock", "mmlu")]

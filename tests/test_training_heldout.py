@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from evaluation_fixtures import start_texts
 from watched_training import be_one_rank, make_heldout, make_job, make_mixture, trained
 
 from rcpt_ray.artifacts import write_table
@@ -23,18 +24,18 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[P
 
 
 def test_held_out_bits_are_those_of_the_evaluation(tiny_model_folder: Path, tmp_path: Path) -> None:
-    """By lm-eval itself, short texts and one that needs windows."""
+    """By lm-eval itself, short texts and one that needs windows; the tokenizer puts a start token before a text."""
     from rcpt_ray.evaluation.job import EvaluationJob
     from rcpt_ray.evaluation.run import evaluate
     from rcpt_ray.evaluation.spec import EvaluationSpec
 
     texts = {"law": ["Held.", "The appeal fails. " * 9], "stem": ["Ω is a set: <|im_end|>", "n + 1 is odd."]}
-    heldout = make_heldout(tmp_path, texts)
+    heldout, model = make_heldout(tmp_path, texts), start_texts(tiny_model_folder, tmp_path / "model")
     watch = {"heldout_every_steps": 1, "heldout_max_length_tokens": 16}
-    job = make_job(tmp_path / "job", tiny_model_folder, make_mixture(tmp_path, 4), heldout, watch=watch)
+    job = make_job(tmp_path / "job", model, make_mixture(tmp_path, 4), heldout, watch=watch)
     found = {row["domain"]: row["bits_per_byte"] for row in read_rows(trained(job) / "heldout.jsonl")[:2]}
     spec = EvaluationSpec(max_length_tokens=16, precision="fp32", batch_size=2)
-    evaluate(EvaluationJob(spec, str(tiny_model_folder), heldout, tmp_path, seed=1))
+    evaluate(EvaluationJob(spec, str(model), heldout, tmp_path, seed=1))
     scores = pq.read_table(tmp_path / "scores.parquet").to_pylist()
     for domain in texts:
         own = [(score["value"] * score["weight"], score["weight"]) for score in scores if score["domain"] == domain]

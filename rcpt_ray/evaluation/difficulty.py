@@ -77,7 +77,7 @@ def write_difficulty(path: str, panel: Sequence[str], to: Path, cuts: Cuts, task
     if to.suffix not in (".parquet", ".jsonl"):
         raise UserError(f"--to={to} must end with .parquet or .jsonl")
     files = list_files("QUESTIONS", path, RECORDS)
-    records = [record for record, _, _ in records_of(files)]
+    records = [record for record, _ in records_of(files)]
     questions = questions_of("QUESTIONS", path, files)
     members = [named for place in panel for named in _members(place, questions)]
     shares = [_shares(name, member, questions, task) for name, member in members]
@@ -168,7 +168,7 @@ def _lm_eval_member(logs: Sequence[Path], questions: Questions) -> Member:
     member: dict[str, list[Logged]] = {}
     for log in logs:
         task, first_filter = log.name.removeprefix("samples_").rsplit("_", 1)[0], None
-        for sample, where, _ in records_of(list_files("--panel", str(log), RECORDS)):
+        for sample, where in records_of(list_files("--panel", str(log), RECORDS)):
             first_filter = first_filter or sample.get("filter")
             if sample.get("filter") != first_filter:
                 continue

@@ -1,6 +1,7 @@
 """The lm-eval model over vLLM engines: requests become pieces of work, and results what lm-eval expects.
 
-Tokens, windows and cuts are those of lm-eval's transformers model, so that both engines score the same thing.
+Tokens, windows and cuts are those of lm-eval's transformers model, so that both engines score the same thing; but a
+tokenizer that puts a start token before a text does not put a second one behind the start of a window.
 Continuations of one token behind the same context (the letters of a question) are one piece.
 """
 
@@ -64,12 +65,15 @@ class EnginesLM(TemplateLM):  # type: ignore[misc]
         return scored
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
-        """Nats of each whole text, in windows that do not overlap but for one token of context."""
+        """Nats of each whole text behind one start token, in windows that overlap by one token of context."""
         windows_of = [
             [
                 make_disjoint_window(window)
                 for window in get_rolling_token_windows(
-                    self.tok_encode(request.args[0]), self.prefix_token_id, self.max_length, context_len=1
+                    self.tok_encode(request.args[0], add_special_tokens=False),
+                    self.prefix_token_id,
+                    self.max_length,
+                    context_len=1,
                 )
             ]
             for request in requests

@@ -8,6 +8,7 @@ from rcpt_ray.corpus.reading.paths import scheme_of
 from rcpt_ray.corpus.reading.read import read_records
 from rcpt_ray.corpus.spec import SourceSpec
 from rcpt_ray.evaluation.spec import GenerationSettings, LikelihoodTask, StockTask, TaskSpec
+from rcpt_ray.evaluation.stock_source import stock_inputs
 
 
 def task_files(setting: str, spec: TaskSpec) -> dict[str, list[SourceFile]]:
@@ -28,15 +29,15 @@ def task_files(setting: str, spec: TaskSpec) -> dict[str, list[SourceFile]]:
 
 
 def task_digests(name: str, setting: str, spec: TaskSpec) -> dict[str, str]:
-    """The digests of a task's files, which are inputs of the stage."""
-    return {f"{name}/{use}": digest_files(files) for use, files in task_files(setting, spec).items()}
+    """What of a task is an input of the stage: digests of its files, and where a stock task comes from."""
+    digests = {f"{name}/{use}": digest_files(files) for use, files in task_files(setting, spec).items()}
+    return digests | (stock_inputs(name, spec) if isinstance(spec, StockTask) else {})
 
 
-def records_of(files: list[SourceFile]) -> Iterator[tuple[dict[str, Any], str, SourceFile]]:
-    """The records of files in order, each with the words for where it stands, and its file."""
+def records_of(files: list[SourceFile]) -> Iterator[tuple[dict[str, Any], str]]:
+    """The records of files in order, each with the words for where it stands."""
     for file in files:
-        for record, where in read_records(file):
-            yield record, where, file
+        yield from read_records(file)
 
 
 def _files(setting: str, path: str, spec: LikelihoodTask | GenerationSettings, split: str) -> list[SourceFile]:

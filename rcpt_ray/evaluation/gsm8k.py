@@ -5,15 +5,15 @@ arXiv 2110.14168.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from rcpt_ray.corpus.reading.files import SourceFile
 from rcpt_ray.errors import UserError
 from rcpt_ray.evaluation.answers import find_number
 from rcpt_ray.evaluation.files import records_of, task_files
-from rcpt_ray.evaluation.questions import first_of
+from rcpt_ray.evaluation.questions import first_of, id_of
 from rcpt_ray.evaluation.spec import Gsm8kTask
 
 Problem = dict[str, Any]
@@ -42,7 +42,8 @@ def read_problems(setting: str, spec: Gsm8kTask) -> tuple[list[Problem], list[Pr
 
 
 def _read(setting: str, files: list[SourceFile]) -> Iterator[Problem]:
-    for number, (record, where, file) in enumerate(records_of(files)):
+    seen: Counter[str] = Counter()
+    for record, where in records_of(files):
         question, solution = record.get("question"), record.get("answer")
         if not isinstance(question, str) or not isinstance(solution, str) or "####" not in solution:
             raise UserError(f"{setting}: {where} must have a question and an answer that ends with #### and its number")
@@ -51,7 +52,7 @@ def _read(setting: str, files: list[SourceFile]) -> Iterator[Problem]:
         if answer is None:
             raise UserError(f"{setting}: {where} has no number after ####; write the answer there in digits")
         yield {
-            "item_id": str(record.get("id") or f"{Path(file.name).stem}-{number:05d}"),
+            "item_id": id_of(record, seen, question),
             "question": question.strip(),
             "answer": answer,
             "thought": _CALCULATION.sub("", worked).strip(),

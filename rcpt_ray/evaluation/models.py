@@ -65,6 +65,23 @@ def engines_used(spec: EvaluationSpec) -> set[str]:
     return engines
 
 
+def check_context(spec: EvaluationSpec, model_path: str) -> None:
+    """UserError where evaluation.max_length_tokens is above the context that the model's config names; reads no more
+    than that file."""
+    wanted, most = spec.max_length_tokens, _context_tokens(model_path)
+    if most is not None and wanted > most:
+        raise UserError(
+            f"evaluation.max_length_tokens={wanted} is longer than the model's context of {most} tokens; lower it"
+        )
+
+
+def text_room(spec: EvaluationSpec, model_path: str) -> int:
+    """The most tokens of a text that the likelihood engine can predict at once, behind its start token."""
+    if spec.likelihood_engine == "transformers":
+        return spec.max_length_tokens
+    return _vllm_tokens(spec, model_path) - _BESIDE_WINDOW_TOKENS
+
+
 class _OpenModels:
     """The models of one job that are open."""
 
@@ -72,13 +89,7 @@ class _OpenModels:
         from rcpt_ray.evaluation.tokens import TextTokens
 
         self.job = job
-        self._context_tokens = _context_tokens(job.model_path)
-        wanted = job.spec.max_length_tokens
-        if self._context_tokens is not None and wanted > self._context_tokens:
-            raise UserError(
-                f"evaluation.max_length_tokens={wanted} is longer than the model's context of {self._context_tokens} "
-                "tokens; lower it"
-            )
+        check_context(job.spec, job.model_path)
         self._tokens = TextTokens(job.model_path, [job.thought_open, job.thought_close])
         self._inner: dict[str, Any] = {}
         self._pool: Any = None
@@ -140,8 +151,7 @@ class _OpenModels:
         from rcpt_ray.evaluation.engines_on_ray import EnginePool
 
         spec, path = self.job.spec, self.job.model_path
-        wanted = spec.max_length_tokens + _BESIDE_WINDOW_TOKENS
-        engine_tokens = min(wanted, self._context_tokens or wanted)
+        engine_tokens = _vllm_tokens(spec, path)
         thoughts = ThoughtsSpec(
             teacher=ModelSpec(reference=path),
             precision=spec.precision,
@@ -153,6 +163,12 @@ class _OpenModels:
 
 
 _open: _OpenModels | None = None
+
+
+def _vllm_tokens(spec: EvaluationSpec, model_path: str) -> int:
+    """The context of a vLLM engine."""
+    wanted = spec.max_length_tokens + _BESIDE_WINDOW_TOKENS
+    return min(wanted, _context_tokens(model_path) or wanted)
 
 
 def _context_tokens(model_path: str) -> int | None:

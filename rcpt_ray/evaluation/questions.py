@@ -4,9 +4,10 @@ Columns: question, choices (4), answer (0-3), and where known subject, domain, c
 of an example, the thought that led to its answer. Invariant: no item_id twice in a set.
 """
 
+import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from rcpt_ray.corpus.reading.files import RECORDS, SourceFile, list_files
@@ -38,7 +39,7 @@ def questions_of(
 ) -> Questions:
     """The questions of files that were found already.
 
-    An item is known by its id, else by subject and index (both must be there), else by file and place in the set.
+    An item is known by its id, else by subject and index (both must be there), else by a hash of what it asks.
     MMLU's categories stand in for a column `category` where no question has one and every subject is MMLU's.
     """
     questions = first_of(f"{setting}={path}", _questions(setting, files), max_questions, max_per_subject)
@@ -89,6 +90,21 @@ def first_of(
     return list(first.values())
 
 
+def id_of(record: Question, seen: Counter[str], *asked: str) -> str:
+    """A record's own id, else 16 hex digits of the hash of what it asks; a repeat of that has its number behind it.
+
+    No name or place of a file: a file is known by its content, and results of one that was renamed are still good.
+
+    >>> id_of({"id": 7}, Counter()), id_of({}, Counter(), "Why?"), id_of({}, Counter({"e554f91c2648e1b7": 1}), "Why?")
+    ('7', 'e554f91c2648e1b7', 'e554f91c2648e1b7-2')
+    """
+    if record.get("id") is not None and str(record["id"]):
+        return str(record["id"])
+    name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+    seen[name] += 1
+    return name if seen[name] == 1 else f"{name}-{seen[name]}"
+
+
 class Examples:
     """Few-shot examples: the first ones of the question's own subject where there are enough, else of its domain."""
 
@@ -122,14 +138,15 @@ def _pools(question: Question) -> list[str]:
 
 
 def _questions(setting: str, files: list[SourceFile]) -> Iterator[Question]:
-    for number, (record, where, file) in enumerate(records_of(files)):
+    seen: Counter[str] = Counter()
+    for record, where in records_of(files):
         _check(record, setting, where)
         words = {
             column: str(record.get(column) or "")
             for column in ("subject", "domain", "category", "difficulty", "thought")
         }
         yield {
-            "item_id": _item_id(record, f"{Path(file.name).stem}-{number:05d}"),
+            "item_id": _item_id(record, seen),
             "question": record["question"].strip(),
             "choices": [str(choice) for choice in record["choices"]],
             "answer": int(record["answer"]),
@@ -137,12 +154,10 @@ def _questions(setting: str, files: list[SourceFile]) -> Iterator[Question]:
         }
 
 
-def _item_id(record: Question, place: str) -> str:
-    if record.get("id") is not None and str(record["id"]):
-        return str(record["id"])
-    if record.get("subject") and record.get("index") is not None:
+def _item_id(record: Question, seen: Counter[str]) -> str:
+    if record.get("id") in (None, "") and record.get("subject") and record.get("index") is not None:
         return f"{record['subject']}-{record['index']}"
-    return place
+    return id_of(record, seen, record["question"], *map(str, record["choices"]))
 
 
 def _check(record: Question, setting: str, where: str) -> None:

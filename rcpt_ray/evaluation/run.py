@@ -23,13 +23,13 @@ from rcpt_ray.artifacts import Counts, Outcome, write_table
 from rcpt_ray.evaluation.asked import Row, Rows, TaskSet
 from rcpt_ray.evaluation.checks import check_ran, check_truncations
 from rcpt_ray.evaluation.job import EvaluationJob
-from rcpt_ray.evaluation.models import open_model
+from rcpt_ray.evaluation.models import open_model, text_room
 from rcpt_ray.evaluation.spec import LikelihoodTask, StockTask
 from rcpt_ray.evaluation.stock import figures_without_rows, stock_set
 from rcpt_ray.evaluation.tasks import generated_set, likelihood_set
 from rcpt_ray.evaluation.tasks_heldout import HELDOUT, THOUGHTS, heldout_set, thoughts_set
+from rcpt_ray.evaluation.tokens import TextTokens
 from rcpt_ray.hardware import fast_number_format
-from rcpt_ray.mixture.tokenize import token_counter
 from rcpt_ray.records import ANSWER, CHOICE, SCORE
 
 _TABLES = {"answers": ANSWER, "choices": CHOICE}
@@ -79,8 +79,13 @@ def task_sets(job: EvaluationJob, work: Path) -> list[TaskSet]:
             case _:
                 sets.append(generated_set(name, spec, job))
     heldout = heldout_set(job) if job.spec.heldout_bits_per_byte else None
-    thoughts = thoughts_set(job, token_counter(job.model_path)) if job.thought_parts else None
+    thoughts = _thoughts(job) if job.thought_parts else None
     return sets + [one for one in (heldout, thoughts) if one is not None]
+
+
+def _thoughts(job: EvaluationJob) -> TaskSet | None:
+    tokens = TextTokens(job.model_path, [job.thought_open, job.thought_close])
+    return thoughts_set(job, lambda text: len(tokens.encode(text, False)), text_room(job.spec, job.model_path))
 
 
 def run_set(job: EvaluationJob, model: Any, task_set: TaskSet) -> tuple[Rows, dict[str, Any]]:

@@ -10,7 +10,8 @@ Price: lm-eval reads the index of all its tasks once a process, about ten second
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from difflib import get_close_matches
 from functools import cache, partial
 from pathlib import Path
@@ -61,10 +62,11 @@ def stock_set(name: str, spec: StockTask, seed: int, work: Path) -> TaskSet:
     # What a task draws while it is loaded, such as the order of gpqa's choices, goes by the recipe's seed.
     random.seed(seed)
     overrides: dict[str, Any] = {}
+    local = _LocalData(setting, spec, work)
     if spec.num_fewshot is not None:
         overrides["num_fewshot"] = spec.num_fewshot
     if spec.data:
-        overrides["custom_dataset"] = _local_data(setting, spec, work)
+        overrides["custom_dataset"] = local.load
     try:
         # By its factory: what TaskManager.load overrides in a group, the group's own name among it, goes to every task.
         built = TaskFactory().build(manager.task_index[spec.name], overrides=overrides, registry=manager.task_index)
@@ -84,10 +86,11 @@ def stock_set(name: str, spec: StockTask, seed: int, work: Path) -> TaskSet:
             f"{setting}.name={spec.name} has tasks by likelihood and by generation; name them apart: "
             f"{', '.join(loaded)}"
         )
-    return _task_set(name, spec, uses.pop(), loaded)
+    splits = {task.config.test_split or task.config.validation_split for task in loaded.values()}
+    return _task_set(name, spec, uses.pop(), loaded, local.rows_not_asked(splits))
 
 
-def _task_set(name: str, spec: StockTask, use: Use, tasks: Mapping[str, Any]) -> TaskSet:
+def _task_set(name: str, spec: StockTask, use: Use, tasks: Mapping[str, Any], num_not_asked: int) -> TaskSet:
     asked = []
     for leaf, task in tasks.items():
         num_documents = len(task.eval_docs)
@@ -106,7 +109,8 @@ def _task_set(name: str, spec: StockTask, use: Use, tasks: Mapping[str, Any]) ->
         "names": sorted(tasks),
     }
     num_items = sum(one.num_items for one in asked)
-    return TaskSet(name, use, asked, partial(stock_rows, name), details, num_items)
+    rejected = +Counter({"in_no_task": num_not_asked})
+    return TaskSet(name, use, asked, partial(stock_rows, name), details, num_items, rejected)
 
 
 def stock_rows(set_name: str, name: str, samples: Sequence[Row]) -> Rows:
@@ -147,29 +151,39 @@ def figures_without_rows(name: str, samples: Sequence[Row], results: Mapping[str
     return {name: without} if without else {}
 
 
-def _local_data(setting: str, spec: StockTask, work: Path) -> Callable[..., Any]:
-    """What lm-eval calls for a task's data: the rows of local files, those of the task's own subset."""
-    rows = {
-        use.removeprefix("data."): [record for record, _, _ in records_of(files)]
-        for use, files in task_files(setting, spec).items()
-    }
+class _LocalData:
+    """The rows of local files by split, and which subsets of them the tasks asked for."""
 
-    def data(config_source: str = "", **_: Any) -> Any:
+    def __init__(self, setting: str, spec: StockTask, work: Path) -> None:
+        self._setting, self._spec, self._work = setting, spec, work
+        self._subsets = set[str | None]()
+        self._rows = {
+            use.removeprefix("data."): [record for record, _ in records_of(files)]
+            for use, files in task_files(setting, spec).items()
+        }
+
+    def load(self, config_source: str = "", **_: Any) -> Any:
+        """What lm-eval calls for a task's data: the rows of its own subset."""
         from datasets import load_dataset
         from lm_eval.tasks._yaml_loader import load_yaml
 
-        column = spec.subset_column
+        column = self._spec.subset_column
         subset = load_yaml(config_source, resolve_func=False).get("dataset_name") if column else None
-        folder = work / spec.name / (subset or "all")
-        for split, own in rows.items():
+        self._subsets.add(subset)
+        folder = self._work / self._spec.name / (subset or "all")
+        for split, own in self._rows.items():
             of_subset = [row for row in own if column is None or row.get(column) == subset]
             if not of_subset:
                 raise UserError(
-                    f"{setting}.data.{split} has no rows with {column}={subset}; add them, or name a task "
-                    f"that does not ask for them instead of {spec.name}"
+                    f"{self._setting}.data.{split} has no rows with {column}={subset}; add them, or name a task "
+                    f"that does not ask for them instead of {self._spec.name}"
                 )
             write_table(folder / f"{split}.parquet", pa.Table.from_pylist(of_subset))
-        files = {split: str(folder / f"{split}.parquet") for split in rows}
+        files = {split: str(folder / f"{split}.parquet") for split in self._rows}
         return load_dataset("parquet", data_files=files, cache_dir=str(folder / "cache"))
 
-    return data
+    def rows_not_asked(self, splits: Set[str]) -> int:
+        """Rows of the splits with the questions that are of no subset that a task asked for."""
+        column = self._spec.subset_column
+        questions = [row for split in splits for row in self._rows.get(split, ())]
+        return sum(row.get(column) not in self._subsets for row in questions) if column else 0

@@ -47,10 +47,11 @@ def heldout_set(job: EvaluationJob) -> TaskSet | None:
     return TaskSet(HELDOUT, "likelihood", [asked], _bits, {"kind": HELDOUT}, len(documents))
 
 
-def thoughts_set(job: EvaluationJob, count_tokens: Callable[[Sequence[str]], list[int]]) -> TaskSet | None:
+def thoughts_set(job: EvaluationJob, count_tokens: Callable[[str], int], max_tokens: int) -> TaskSet | None:
     """What the thoughts of held-out documents cost and save; None without thoughts.
 
-    `count_tokens` counts in the tokens of the model that is measured.
+    `count_tokens` counts as the model that is measured reads a text; `max_tokens` is how many of a text's tokens it can
+    predict at once.
     """
     thoughts = _rows(job.thought_parts, ["doc_id", "domain", "text", "thought", "status", "reason", "sample_index"])
     if not thoughts:
@@ -61,10 +62,8 @@ def thoughts_set(job: EvaluationJob, count_tokens: Callable[[Sequence[str]], lis
             of_document[one["doc_id"]] = one
     rejected = Counter(one["reason"] for one in of_document.values() if one["status"] != "ok")
     kept = [one | {"strings": _strings(one, job)} for one in of_document.values() if one["status"] == "ok"]
-    lengths = count_tokens([one["strings"]["all"] for one in kept])
-    fitting = [one for one, length in zip(kept, lengths, strict=True) if length <= job.spec.max_length_tokens]
+    fitting = [one for one in kept if count_tokens(one["strings"]["all"]) <= max_tokens]
     rejected["too_long"] += len(kept) - len(fitting)
-    nums_tokens = count_tokens([one["thought"] for one in fitting])
     documents = [
         {
             "item_id": one["doc_id"],
@@ -72,9 +71,9 @@ def thoughts_set(job: EvaluationJob, count_tokens: Callable[[Sequence[str]], lis
             "step": step,
             "string": string,
             "num_bytes": len(one["text"].encode()),
-            "num_tokens": num_tokens,
+            "num_tokens": count_tokens(one["thought"]),
         }
-        for one, num_tokens in zip(fitting, nums_tokens, strict=True)
+        for one in fitting
         for step, string in one["strings"].items()
         if string
     ]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
+from transformers import GenerationConfig
 
 from rcpt_ray.evaluation.thinking import Answered, Draw, Question, Written, in_lockstep
 from rcpt_ray.evaluation.tokens import TextTokens
@@ -45,6 +46,12 @@ class TransformersLM(HFLM):  # type: ignore[misc]
         self.truncated: Counter[str] = Counter()
         """Requests that were cut on the left, by task."""
         self._task_names: list[str] = []
+        self._adds_start = True
+        own = self.model.generation_config
+        # What a model's folder says of lengths, penalties and sampling is for chats, and would overrule the recipe.
+        self.model.generation_config = GenerationConfig(
+            bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
+        )
 
     @property
     def num_truncated(self) -> int:
@@ -59,7 +66,7 @@ class TransformersLM(HFLM):  # type: ignore[misc]
         **kwargs: Any,
     ) -> list[int]:
         """Token ids, delimiters as in training."""
-        ids = self._tokens.encode(string, add_special_tokens)
+        ids = self._tokens.encode(string, add_special_tokens if self._adds_start else False)
         return ids[-left_truncate_len:] if left_truncate_len else ids
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
@@ -67,6 +74,15 @@ class TransformersLM(HFLM):  # type: ignore[misc]
         self._task_names = [request.task_name or "" for request in requests]
         scored: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
         self._task_names = []
+        return scored
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        """As lm-eval's, but its start token stands before a text once, also where the tokenizer puts one there."""
+        self._adds_start = False
+        try:
+            scored: list[float] = super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+        finally:
+            self._adds_start = True
         return scored
 
     def _loglikelihood_tokens(self, requests: list[Any], **options: Any) -> list[tuple[float, bool]]:
@@ -127,6 +143,7 @@ class TransformersLM(HFLM):  # type: ignore[misc]
                 stop=list(first.stops),
                 **sampling,
             )
+        assert ids_BT.shape[1] - width <= first.max_tokens, "transformers wrote more than was asked for"
         return [self._written(ids[width:], first) for ids in ids_BT.tolist()]
 
     def _written(self, ids: list[int], draw: Draw) -> Written:

@@ -95,7 +95,9 @@ class HeldoutMeter:
         windows: list[Window] = []
         for domain, own in enumerate(texts.values()):
             for text in own:
-                windows += cut_windows(tokenizer.encode(text), prefix_id, spec.heldout_max_length_tokens, domain)
+                # A start token that the tokenizer adds would stand behind that of the window.
+                ids = tokenizer.encode(text, add_special_tokens=False)
+                windows += cut_windows(ids, prefix_id, spec.heldout_max_length_tokens, domain)
         self._documents = {domain: len(own) for domain, own in texts.items()}
         self._num_bytes = {domain: sum(len(text.encode()) for text in own) for domain, own in texts.items()}
         max_tokens = max(job.plan.row_tokens, spec.heldout_max_length_tokens)
