@@ -19,7 +19,7 @@ from rcpt_ray.report.sources import SOURCES, read_run, render_sources
 from rcpt_ray.report.tables.table import Table
 
 
-def finish_run(run: Path, inputs: ReportInputs) -> None:
+def finish_run(run: Path, inputs: ReportInputs, report: str = "report0011223344") -> None:
     """A run folder as `rcpt run` leaves it behind, as far as a report of several runs looks."""
     open_run(run, inputs.recipe.model_dump(mode="json"))
     for arm in inputs.arms:
@@ -32,9 +32,9 @@ def finish_run(run: Path, inputs: ReportInputs) -> None:
                 write_atomic(folder / "manifest.json", manifest.model_dump_json())
         if arm.training is not None and arm.steps is not None:
             write_table(run / "training" / arm.training.fingerprint / "steps.parquet", arm.steps)
-    report = make_manifest("report")
-    write_atomic(run / "report" / report.fingerprint / SOURCES, render_sources(inputs))
-    write_atomic(run / "report" / report.fingerprint / "manifest.json", report.model_dump_json())
+    write_atomic(run / "report" / report / SOURCES, render_sources(inputs))
+    manifest = make_manifest("report", fingerprint=report)
+    write_atomic(run / "report" / report / "manifest.json", manifest.model_dump_json())
 
 
 def with_scores(arm: ArmResult, change: Any, **evaluation: Any) -> ArmResult:
@@ -103,6 +103,25 @@ def test_settings_that_differ_are_listed_and_no_others(content: Content) -> None
     assert rows["training.learning_rate"][1] == "0.5"
     assert rows["evaluation.tasks.quiz.path"] == ["quiz.jsonl", "–"]
     assert all(setting.startswith(("training.learning_rate", "evaluation.tasks")) for setting in rows)
+
+
+def test_the_report_of_the_last_commands_recipe_is_taken(tmp_path: Path) -> None:
+    """Three recipes made reports in one run folder; the newest report is not of the recipe of the last command."""
+    recipes = {name: make_recipe(training={"learning_rate": rate}) for name, rate in (("a", 0.1), ("b", 0.2))}
+    for name, recipe in recipes.items():
+        finish_run(tmp_path / "run", make_inputs(recipe=recipe, student=name), f"report-{name}")
+    open_run(tmp_path / "run", recipes["a"].model_dump(mode="json"))
+    run = read_run(str(tmp_path / "run"))
+    assert (run.report, run.student, run.settings_apart) == ("report-a", "a", [])
+    near = make_recipe(training={"learning_rate": 0.1, "num_epochs": 7})
+    open_run(tmp_path / "run", near.model_dump(mode="json"))
+    run = read_run(str(tmp_path / "run"))
+    assert (run.report, run.settings_apart) == ("report-a", ["training.num_epochs"])
+    other = tmp_path / "other"
+    finish_run(other, make_inputs())
+    said = compare([run, read_run(str(other))]).read_with_care
+    assert "from report report-a, whose recipe differs in 1 setting: training.num_epochs" in said[1]
+    assert said[3].endswith(": from report report0011223344, of the recipe of the run's last command.")
 
 
 def test_students_of_all_runs_are_told(content: Content) -> None:
