@@ -17,7 +17,7 @@ from typing import Final
 from rcpt_ray.errors import UserError
 from rcpt_ray.report.figures import Figures, Pair, chance_of, measures_of
 from rcpt_ray.report.inputs import ArmResult
-from rcpt_ray.report.lines import make_lines
+from rcpt_ray.report.lines import have_unequal_seeds, make_lines, paired
 from rcpt_ray.report.page import Content, as_yaml
 from rcpt_ray.report.plots.results import plot_measures
 from rcpt_ray.report.sections import Section, depth_section, groups_section
@@ -68,7 +68,7 @@ def compare(runs: Sequence[FinishedRun]) -> Content:
     by_name = {line.name: line for line in figures.measured}
     first = f"{runs[0].name}:"
     pairs = [
-        (line, other)
+        paired(line, other)
         for line in figures.measured
         if not line.name.startswith(first) and (other := by_name.get(first + line.name.partition(":")[2])) is not None
     ]
@@ -201,6 +201,11 @@ def _not_shown(figures: Figures, arms: Sequence[ArmResult], pairs: Sequence[Pair
     alone = [line.name for line in figures.measured if not line.name.startswith(first) and line.name not in compared]
     if alone:
         reasons.append(f"No arm of that name in {first[:-1]}, so no difference: {listed(alone)} (arms).")
+    lone = [f"{line.name} and {other.name}" for line, other in pairs if have_unequal_seeds(line, other)]
+    if lone:
+        reasons.append(
+            f"Only one line of {'; '.join(lone)} has several seeds, so their spread counts for both (comparison.seeds)."
+        )
     for measure in main_measures(figures):
         none = [f"{line.name}" for line, other in pairs if not _num_items(measure, [*line.rows, *other.rows])]
         if none and len(none) == len(pairs):

@@ -48,9 +48,12 @@ def _arms(inputs: ReportInputs, figures: Figures) -> list[str]:
     lone = [line.name for line in figures.measured if line.trained and line.num_seeds == 1]
     if lone:
         whose = "" if len(lone) == sum(line.trained for line in figures.measured) else f" of {listed(lone)}"
+        beside = (
+            "; in their differences from lines of several seeds, these lines' spread counts for both" if whose else ""
+        )
         reasons.append(
             f"One seed{whose}, so differences between seeds are not measured and intervals cover the choice of items "
-            "alone (comparison.seeds)."
+            f"alone{beside} (comparison.seeds)."
         )
     if len({line.domain for line in figures.measured if line.arm in figures.studied}) < 2:
         reasons.append("One training domain, so there is no transfer matrix (comparison.domains).")

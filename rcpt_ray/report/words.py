@@ -61,6 +61,8 @@ def how_sure() -> list[str]:
         "Intervals are of 95%. With several seeds they cover the choice of items and the seeds (items crossed with "
         "seeds, t quantile with Satterthwaite's degrees of freedom): two seeds that differ say little, and their "
         "intervals are wide. With one seed they cover the choice of items alone.",
+        "A difference is over the seeds that both lines have. Where one line has a single seed and the other several, "
+        "the spread of the latter counts for both.",
         f"Differences are between the same items: a paired bootstrap of {NUM_RESAMPLES:,} draws. Their p values are "
         "corrected for all comparisons of their table (Holm), their intervals are not.",
         f"A difference is called {INSIDE_THE_NOISE} unless its corrected p is below 0.05.",
