@@ -15,6 +15,7 @@ from rcpt_ray.records import SCORE
 from rcpt_ray.report.compare_runs import compare, compare_runs
 from rcpt_ray.report.inputs import ArmResult, ReportInputs
 from rcpt_ray.report.page import Content
+from rcpt_ray.report.side_by_side import side_by_side
 from rcpt_ray.report.sources import SOURCES, read_run, render_sources
 from rcpt_ray.report.tables.table import Table
 
@@ -40,7 +41,8 @@ def finish_run(run: Path, inputs: ReportInputs, report: str = "report0011223344"
 def with_scores(arm: ArmResult, change: Any, **evaluation: Any) -> ArmResult:
     """The arm with changed rows of scores; `change` returns a row's changes, or None to leave it out."""
     rows = [row | more for row in arm.scores.to_pylist() if (more := change(row)) is not None]
-    manifest = make_manifest("evaluation", fingerprint=arm.evaluation.fingerprint, **evaluation)  # type: ignore[union-attr]
+    assert arm.evaluation is not None
+    manifest = arm.evaluation.model_copy(update=evaluation)
     return replace(arm, scores=pa.Table.from_pylist(rows, schema=SCORE), evaluation=manifest)
 
 
@@ -131,9 +133,33 @@ def test_students_of_all_runs_are_told(content: Content) -> None:
 def test_other_questions_of_equal_ids_are_not_compared(place: Path) -> None:
     runs = [read_run(str(place / name)) for name in ("asked-first", "asked-other")]
     found = compare(runs)
-    assert any("the questions of asked-other are other ones" in sentence for sentence in found.not_shown)
+    assert any("the questions or examples of asked-other are other ones" in sentence for sentence in found.not_shown)
     shown = table(found, "Differences from asked-first, arm by arm")
     assert dict(zip(shown.columns, shown.rows[0], strict=True))["quiz: accuracy"] == "–"
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "told"),
+    [
+        ("likelihood", {"quiz/questions": "a"}, ""),
+        ("likelihood", {"quiz/questions": "a", "quiz/examples": "c"}, "the questions or examples of second are other"),
+        ("stock", {"quiz/data.test": "a"}, ""),
+        ("stock", {"quiz/data.test": "b"}, "the questions or examples of second are other"),
+        ("stock", {}, "whether second asked the same as first is not known"),
+    ],
+)
+def test_only_tasks_of_equal_files_are_paired(place: Path, kind: str, inputs: dict[str, str], told: str) -> None:
+    """The first run has equal files where that makes the case; a stock task without files is paired with nothing."""
+    first = inputs if not told or not inputs else {name: "a" for name in inputs if "examples" not in name}
+    details = {"tasks": {"quiz": {"kind": kind}}}
+    run = read_run(str(place / "first"))
+    runs = [
+        replace(run, name=name, arms=[with_scores(make_arm("base"), lambda row: {}, inputs=own, details=details)])
+        for name, own in (("first", first), ("second", inputs))
+    ]
+    arms, apart = side_by_side(runs)
+    assert len(apart) == bool(told) and told in "".join(apart)
+    assert set(arms[1].scores["task"].to_pylist()) == {"quiz (second)" if told else "quiz", "heldout"}
 
 
 def test_other_documents_of_equal_ids_are_not_compared(place: Path) -> None:
