@@ -18,6 +18,7 @@ from rcpt_ray.errors import UserError
 from rcpt_ray.report.figures import Figures, Pair, chance_of, measures_of
 from rcpt_ray.report.inputs import ArmResult
 from rcpt_ray.report.lines import have_unequal_seeds, make_lines, paired
+from rcpt_ray.report.measured_alike import how_measured
 from rcpt_ray.report.page import Content, as_yaml
 from rcpt_ray.report.plots.results import plot_measures
 from rcpt_ray.report.sections import Section, depth_section, groups_section
@@ -105,7 +106,7 @@ def compare(runs: Sequence[FinishedRun]) -> Content:
     return Content(
         title=f"{listed([run.name for run in runs])} compared",
         compared=f"{len(runs)} finished runs side by side; differences are taken from {runs[0].name}.",
-        read_with_care=[sentence for run in runs for sentence in _about(run)],
+        read_with_care=[*(sentence for run in runs for sentence in _about(run)), *how_measured(arms)],
         not_shown=[*apart, *_not_shown(figures, arms, pairs, first)],
         how_sure=how_sure(),
         sections=[section for section in shown if section.tables or section.plots],

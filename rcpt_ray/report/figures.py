@@ -135,7 +135,8 @@ class Figures:
         return Family(reference, correct(found))
 
     @property
-    def _reference_pairs(self) -> list[Pair]:
+    def reference_pairs(self) -> list[Pair]:
+        """Every line with its counterparts of baseline and control."""
         return [*self._pairs(self.baseline), *self._pairs(self.control)]
 
     def _pairs(self, arm: str | None) -> list[Pair]:
@@ -159,7 +160,7 @@ class Figures:
         if all((first.name, second.name) in known for first, second in pairs):
             return known
         # One pass serves the differences from both references.
-        wanted = {(first.name, second.name): (first, second) for first, second in [*pairs, *self._reference_pairs]}
+        wanted = {(first.name, second.name): (first, second) for first, second in [*pairs, *self.reference_pairs]}
         new = [pair for names, pair in wanted.items() if names not in known]
         groups, weights_N = measure.groups(by), measure.weights_N
         present_KN: Bools = np.stack(

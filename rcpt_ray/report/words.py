@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rcpt_ray.recipe import ArmSettings, Recipe
 from rcpt_ray.report.figures import Figures
 from rcpt_ray.report.inputs import ReportInputs
+from rcpt_ray.report.measured_alike import how_measured
 from rcpt_ray.report.statistics.bootstrap import NUM_RESAMPLES
 from rcpt_ray.report.statistics.estimates import INSIDE_THE_NOISE
 from rcpt_ray.report.statistics.measures import ALL
@@ -45,6 +46,7 @@ def read_with_care(inputs: ReportInputs, figures: Figures) -> list[str]:
     else:
         sentences.insert(0, f"Teacher: {inputs.teacher}.")
         sentences += _about_teachers(inputs.recipe)
+    sentences += how_measured(inputs.arms)
     by_chance = _not_distinguishable_from_chance(figures)
     if by_chance:
         sentences += by_chance
