@@ -167,7 +167,12 @@ def make_arm(name: str) -> ArmResult:
     place = ARMS.index(name)
     description = make_recipe().arms[name].description
     evaluation = make_manifest(
-        "evaluation", fingerprint=f"{place}a" * 8, counts=_all_ok("item", 64), details=CHANCE, cost=0.25
+        "evaluation",
+        fingerprint=f"{place}a" * 8,
+        counts=_all_ok("item", 64),
+        details=CHANCE,
+        cost=0.25,
+        inputs={"quiz/questions": "a"},
     )
     if name == "base":
         return ArmResult(name=name, arm=name, description=description, evaluation=evaluation, scores=make_scores(name))

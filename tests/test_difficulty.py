@@ -12,7 +12,7 @@ from evaluation_fixtures import QUESTIONS, write_rows
 from rcpt_ray.artifacts import write_table
 from rcpt_ray.cli import main
 from rcpt_ray.errors import UserError
-from rcpt_ray.evaluation.difficulty import Cuts, write_difficulty
+from rcpt_ray.evaluation.difficulty import PANEL, Cuts, write_difficulty
 from rcpt_ray.records import ANSWER, CHOICE
 
 Row = dict[str, Any]
@@ -104,7 +104,9 @@ def test_folder_of_logs_is_one_model(questions: str, tmp_path: Path) -> None:
     assert [row["reference_accuracy"] for row in rows] == [1.0, 0.0, 1.0, 0.0, 1.0]
 
 
-def test_run_folder_gives_each_of_its_evaluations(questions: str, tmp_path: Path) -> None:
+def test_run_folder_gives_each_of_its_evaluations(
+    questions: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from rcpt_ray.artifacts import Counts, Manifest
 
     run = tmp_path / "run"
@@ -112,13 +114,20 @@ def test_run_folder_gives_each_of_its_evaluations(questions: str, tmp_path: Path
         chosen(run / "evaluation" / name, num_right)
         counts = Counts(unit="item", num_in=5, num_ok=5)
         manifest = Manifest(
-            stage="evaluation", fingerprint=name, stage_version=3, inputs={}, config={}, counts=counts,
-            output_digest="", seconds=1.0,
+            stage="evaluation", fingerprint=name, stage_version=3, inputs={"model": f"model-{name}"}, config={},
+            counts=counts, output_digest="", seconds=1.0,
         )  # fmt: skip
         (run / "evaluation" / name / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
     chosen(run / "evaluation" / "unfinished", 5)
     (run / "recipe.json").write_text("{}", encoding="utf-8")
-    assert write_difficulty(questions, [str(run)], tmp_path / "out.jsonl", Cuts())["hard"] == 5
+    assert write_difficulty(questions, [str(run)], tmp_path / "out.parquet", Cuts())["hard"] == 5
+    told = json.loads(pq.read_schema(tmp_path / "out.parquet").metadata[PANEL.encode()])
+    assert told == [{"name": "run/aaaa", "model": "model-aaaa"}, {"name": "run/bbbb", "model": "model-bbbb"}]
+    assert "all members of the panel are evaluations of one run, run; " in capsys.readouterr().err
+    other = chosen(tmp_path / "other", 5)
+    write_difficulty(questions, [str(run), other], tmp_path / "out.parquet", Cuts())
+    told = json.loads(pq.read_schema(tmp_path / "out.parquet").metadata[PANEL.encode()])
+    assert told[2] == {"name": "other", "model": None} and capsys.readouterr().err == ""
 
 
 def test_panel_that_answered_other_questions_is_refused(questions: str, tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from rcpt_ray.records import SCORE
 from rcpt_ray.report.compare_runs import compare, compare_runs
 from rcpt_ray.report.inputs import ArmResult, ReportInputs
 from rcpt_ray.report.page import Content
+from rcpt_ray.report.side_by_side import side_by_side
 from rcpt_ray.report.sources import SOURCES, read_run, render_sources
 from rcpt_ray.report.tables.table import Table
 
 
-def finish_run(run: Path, inputs: ReportInputs) -> None:
+def finish_run(run: Path, inputs: ReportInputs, report: str = "report0011223344") -> None:
     """A run folder as `rcpt run` leaves it behind, as far as a report of several runs looks."""
     open_run(run, inputs.recipe.model_dump(mode="json"))
     for arm in inputs.arms:
@@ -32,15 +33,16 @@ def finish_run(run: Path, inputs: ReportInputs) -> None:
                 write_atomic(folder / "manifest.json", manifest.model_dump_json())
         if arm.training is not None and arm.steps is not None:
             write_table(run / "training" / arm.training.fingerprint / "steps.parquet", arm.steps)
-    report = make_manifest("report")
-    write_atomic(run / "report" / report.fingerprint / SOURCES, render_sources(inputs))
-    write_atomic(run / "report" / report.fingerprint / "manifest.json", report.model_dump_json())
+    write_atomic(run / "report" / report / SOURCES, render_sources(inputs))
+    manifest = make_manifest("report", fingerprint=report)
+    write_atomic(run / "report" / report / "manifest.json", manifest.model_dump_json())
 
 
 def with_scores(arm: ArmResult, change: Any, **evaluation: Any) -> ArmResult:
     """The arm with changed rows of scores; `change` returns a row's changes, or None to leave it out."""
     rows = [row | more for row in arm.scores.to_pylist() if (more := change(row)) is not None]
-    manifest = make_manifest("evaluation", fingerprint=arm.evaluation.fingerprint, **evaluation)  # type: ignore[union-attr]
+    assert arm.evaluation is not None
+    manifest = arm.evaluation.model_copy(update=evaluation)
     return replace(arm, scores=pa.Table.from_pylist(rows, schema=SCORE), evaluation=manifest)
 
 
@@ -105,6 +107,25 @@ def test_settings_that_differ_are_listed_and_no_others(content: Content) -> None
     assert all(setting.startswith(("training.learning_rate", "evaluation.tasks")) for setting in rows)
 
 
+def test_the_report_of_the_last_commands_recipe_is_taken(tmp_path: Path) -> None:
+    """Three recipes made reports in one run folder; the newest report is not of the recipe of the last command."""
+    recipes = {name: make_recipe(training={"learning_rate": rate}) for name, rate in (("a", 0.1), ("b", 0.2))}
+    for name, recipe in recipes.items():
+        finish_run(tmp_path / "run", make_inputs(recipe=recipe, student=name), f"report-{name}")
+    open_run(tmp_path / "run", recipes["a"].model_dump(mode="json"))
+    run = read_run(str(tmp_path / "run"))
+    assert (run.report, run.student, run.settings_apart) == ("report-a", "a", [])
+    near = make_recipe(training={"learning_rate": 0.1, "num_epochs": 7})
+    open_run(tmp_path / "run", near.model_dump(mode="json"))
+    run = read_run(str(tmp_path / "run"))
+    assert (run.report, run.settings_apart) == ("report-a", ["training.num_epochs"])
+    other = tmp_path / "other"
+    finish_run(other, make_inputs())
+    said = compare([run, read_run(str(other))]).read_with_care
+    assert "from report report-a, whose recipe differs in 1 setting: training.num_epochs" in said[1]
+    assert said[3].endswith(": from report report0011223344, of the recipe of the run's last command.")
+
+
 def test_students_of_all_runs_are_told(content: Content) -> None:
     assert any("second: student another student" in sentence for sentence in content.read_with_care)
 
@@ -112,9 +133,33 @@ def test_students_of_all_runs_are_told(content: Content) -> None:
 def test_other_questions_of_equal_ids_are_not_compared(place: Path) -> None:
     runs = [read_run(str(place / name)) for name in ("asked-first", "asked-other")]
     found = compare(runs)
-    assert any("the questions of asked-other are other ones" in sentence for sentence in found.not_shown)
+    assert any("the questions or examples of asked-other are other ones" in sentence for sentence in found.not_shown)
     shown = table(found, "Differences from asked-first, arm by arm")
     assert dict(zip(shown.columns, shown.rows[0], strict=True))["quiz: accuracy"] == "–"
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "told"),
+    [
+        ("likelihood", {"quiz/questions": "a"}, ""),
+        ("likelihood", {"quiz/questions": "a", "quiz/examples": "c"}, "the questions or examples of second are other"),
+        ("stock", {"quiz/data.test": "a"}, ""),
+        ("stock", {"quiz/data.test": "b"}, "the questions or examples of second are other"),
+        ("stock", {}, "whether second asked the same as first is not known"),
+    ],
+)
+def test_only_tasks_of_equal_files_are_paired(place: Path, kind: str, inputs: dict[str, str], told: str) -> None:
+    """The first run has equal files where that makes the case; a stock task without files is paired with nothing."""
+    first = inputs if not told or not inputs else {name: "a" for name in inputs if "examples" not in name}
+    details = {"tasks": {"quiz": {"kind": kind}}}
+    run = read_run(str(place / "first"))
+    runs = [
+        replace(run, name=name, arms=[with_scores(make_arm("base"), lambda row: {}, inputs=own, details=details)])
+        for name, own in (("first", first), ("second", inputs))
+    ]
+    arms, apart = side_by_side(runs)
+    assert len(apart) == bool(told) and told in "".join(apart)
+    assert set(arms[1].scores["task"].to_pylist()) == {"quiz (second)" if told else "quiz", "heldout"}
 
 
 def test_other_documents_of_equal_ids_are_not_compared(place: Path) -> None:

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from rcpt_ray.report.figures import Figures
+from rcpt_ray.report.lines import Line, have_unequal_seeds, paired
 from rcpt_ray.report.statistics.bootstrap import bootstrap_variances
 from rcpt_ray.report.statistics.comparisons import correct, holm
 from rcpt_ray.report.statistics.estimates import INSIDE_THE_NOISE, Difference, differences, estimates
-from rcpt_ray.report.statistics.measures import ALL, Floats, Groups
-from rcpt_ray.report.statistics.seeds import Pieces, pieces_of, spread_of_seeds
+from rcpt_ray.report.statistics.measures import ALL, Floats, Groups, Measure
+from rcpt_ray.report.statistics.seeds import Pieces, SeedSpread, pieces_of, spread_of_seeds
 
 NUM_TRIALS = 300
 
@@ -62,6 +64,48 @@ def simulate(
 def at_the_stated_rate(num_times: int, num_trials: int, rate: float = 0.95) -> bool:
     """Whether `num_times` is no surprise (one in a thousand) for a chance of `rate`."""
     return bool(stats.binomtest(num_times, num_trials, rate).pvalue > 0.001)
+
+
+def test_one_seed_against_three_borrows_their_spread() -> None:
+    """Equal arms whose seeds differ far more than items leave doubt; a trial is a subject of the measure."""
+    drawn, num_items = np.random.default_rng(8), 20
+    subjects = np.repeat([f"s{trial:03d}" for trial in range(NUM_TRIALS)], num_items)
+    seeds_VT = 0.1 * drawn.standard_normal((4, NUM_TRIALS))
+    values_VN = np.repeat(seeds_VT, num_items, axis=1) + 0.1 * drawn.standard_normal((4, len(subjects)))
+    ids, fields = [str(item) for item in range(len(subjects))], {"subject": subjects.astype(object)}
+    here_VN, ones_N = np.ones(values_VN.shape, bool), np.ones(len(subjects))
+    measure = Measure("quiz", "bits_per_byte", ids, values_VN, here_VN, ones_N, fields)
+    one = Line("one", "one", "", "", (0,), (), True, (17,))
+    three = Line("three", "three", "", "", (1, 2, 3), (), True, (17, 18, 19))
+    figures = Figures([one, three], {("quiz", "bits_per_byte"): measure}, "", None, [], 1, {})
+    found = figures.family_of([(one, three)], "three", [measure], "subject").differences.values()
+    num_covered = sum(difference.may_be(0.0) for difference in found)
+    assert len(found) == NUM_TRIALS and {difference.num_seeds for difference in found} == {1}
+    assert at_the_stated_rate(num_covered, NUM_TRIALS) or num_covered > 0.95 * NUM_TRIALS
+    assert num_covered < 0.995 * NUM_TRIALS
+
+
+def test_a_borrowed_spread_by_hand() -> None:
+    """Seeds' means 1, 2, 3 have variance 1: 1/3 of their own mean, 1 of the other line's, 4/3 of the difference."""
+    seeds = SeedSpread(np.array([[1.0], [2.0], [3.0]]), np.array([0.1]))
+    assert seeds.variances == pytest.approx([1 / 3])
+    assert seeds.also_for(1).variances == pytest.approx([4 / 3]) and seeds.also_for(1).noise == pytest.approx([0.4])
+    assert Pieces(*(np.array([value]) for value in (0.0, 0.5, 9.0, 10.0)), [seeds.also_for(1)]).variances == (
+        pytest.approx([0.5 + 4 / 3 - 0.4])
+    )
+
+
+def test_a_difference_is_over_the_seeds_that_both_have() -> None:
+    base = Line("base", "base", "", "", (0,), (), False, (0,))
+    three = Line("three", "three", "", "", (1, 2, 3), (), True, (17, 18, 19))
+    two = Line("two", "two", "", "", (4, 5), (6,), True, (18, 19))
+    lone = Line("lone", "lone", "", "", (7,), (), True, (18,))
+    assert [line.rows for line in paired(three, two)] == [(2, 3), (4, 5)]
+    assert [line.seeds for line in paired(two, three)] == [(18, 19), (18, 19)]
+    for line, other in ((three, base), (three, lone), (base, two)):
+        assert paired(line, other) == (line, other)
+    unequal = [have_unequal_seeds(line, lone) for line in (three, two, lone, base)]
+    assert unequal == [True, True, False, False]
 
 
 def test_intervals_of_one_seed_cover_a_planted_difference_95_times_in_100() -> None:

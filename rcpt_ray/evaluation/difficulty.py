@@ -7,10 +7,12 @@
 A member of the panel is an evaluation stage folder of ours, each evaluation in a run folder of ours, one
 samples_*.jsonl that lm-eval logged, or a folder of these (a model's subjects). Items are known by their id, those of
 lm-eval's files by question and choices. Invariant: every member answered every question exactly once, with the same
-right answer in its log; a panel that did not is refused. Of a file with several filters the first one counts.
+right answer in its log; a panel that did not is refused. Of a file with several filters the first one counts. A Parquet
+file tells its panel in its metadata. A panel of one run's arms is warned of: among these arms the tiers are biased.
 """
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +23,14 @@ import pyarrow.parquet as pq
 
 from rcpt_ray.artifacts import read_manifest, write_atomic, write_table
 from rcpt_ray.corpus.reading.files import RECORDS, list_files
+from rcpt_ray.corpus.reading.paths import public_path
 from rcpt_ray.errors import UserError
 from rcpt_ray.evaluation.files import records_of
 from rcpt_ray.evaluation.questions import Questions, questions_of
 
 TIERS = ("easy", "medium", "hard", "very_hard")
+PANEL = "rcpt.panel"
+"""Key of the Parquet file's metadata that tells the panel: [{"name", "model": digest or null}]."""
 _METRICS = ("acc", "exact_match")
 _ROUNDING = 1e-9
 
@@ -80,6 +85,8 @@ def write_difficulty(path: str, panel: Sequence[str], to: Path, cuts: Cuts, task
     records = [record for record, _ in records_of(files)]
     questions = questions_of("QUESTIONS", path, files)
     members = [named for place in panel for named in _members(place, questions)]
+    if warning := _of_one_run([name for name, _ in members]):
+        print(f"rcpt: {warning}", file=sys.stderr)
     shares = [_shares(name, member, questions, task) for name, member in members]
     accuracies = [sum(own[question["item_id"]] for own in shares) / len(shares) for question in questions]
     rows = [
@@ -87,10 +94,40 @@ def write_difficulty(path: str, panel: Sequence[str], to: Path, cuts: Cuts, task
         for record, accuracy in zip(records, accuracies, strict=True)
     ]
     if to.suffix == ".parquet":
-        write_table(to, pa.Table.from_pylist(rows))
+        told = json.dumps([_public_member(name) for name, _ in members])
+        write_table(to, pa.Table.from_pylist(rows).replace_schema_metadata({PANEL: told}))
     else:
         write_atomic(to, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return {tier: sum(row["difficulty"] == tier for row in rows) for tier in TIERS}
+
+
+def _of_one_run(members: Sequence[str]) -> str:
+    """A warning where all members are evaluations of one run folder, else nothing."""
+    runs = {_run_of(Path(name).expanduser()) for name in members}
+    run = next(iter(runs))
+    if len(runs) > 1 or run is None:
+        return ""
+    return (
+        f"all members of the panel are evaluations of one run, {run.name}; compare other arms by these tiers, or take "
+        "other models: where arms make the tiers that they are compared by, chance errors of one make questions hard, "
+        "and what looks like a gain on hard questions is regression to the mean"
+    )
+
+
+def _run_of(member: Path) -> Path | None:
+    """The run folder of an evaluation."""
+    run = member.absolute().parent.parent
+    return run if member.absolute().parent.name == "evaluation" and (run / "recipe.json").is_file() else None
+
+
+def _public_member(name: str) -> dict[str, str | None]:
+    """A member as the questions' file tells of it: its last names, and the digest of its model where that is known."""
+    path = Path(name).expanduser()
+    run, manifest = _run_of(path), read_manifest(path)
+    return {
+        "name": f"{run.name}/{path.name}" if run else public_path(name),
+        "model": manifest.inputs.get("model") if manifest else None,
+    }
 
 
 def _shares(name: str, member: Member, questions: Questions, task: str | None) -> dict[str, float]:

@@ -12,17 +12,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from rcpt_ray.errors import UserError
 from rcpt_ray.report.figures import Figures, Pair, chance_of, measures_of
 from rcpt_ray.report.inputs import ArmResult
-from rcpt_ray.report.lines import make_lines
+from rcpt_ray.report.lines import have_unequal_seeds, make_lines, paired
+from rcpt_ray.report.measured_alike import how_measured
 from rcpt_ray.report.page import Content, as_yaml
 from rcpt_ray.report.plots.results import plot_measures
 from rcpt_ray.report.sections import Section, depth_section, groups_section
 from rcpt_ray.report.side_by_side import side_by_side
-from rcpt_ray.report.sources import FinishedRun, read_run
+from rcpt_ray.report.sources import FinishedRun, read_run, settings_apart
 from rcpt_ray.report.statistics.measures import Measure
 from rcpt_ray.report.tables.arms import arms_table, differences_table, main_measures, seeds_table
 from rcpt_ray.report.tables.cells import NOTHING
@@ -30,6 +31,8 @@ from rcpt_ray.report.tables.groups import accuracy_tables, gain_table
 from rcpt_ray.report.tables.table import Table
 from rcpt_ray.report.words import how_sure, listed
 from rcpt_ray.report.write import write_content
+
+_SETTINGS_NAMED: Final = 5
 
 
 def compare_runs(paths: Sequence[str], to: str | None = None) -> Path:
@@ -66,7 +69,7 @@ def compare(runs: Sequence[FinishedRun]) -> Content:
     by_name = {line.name: line for line in figures.measured}
     first = f"{runs[0].name}:"
     pairs = [
-        (line, other)
+        paired(line, other)
         for line in figures.measured
         if not line.name.startswith(first) and (other := by_name.get(first + line.name.partition(":")[2])) is not None
     ]
@@ -103,7 +106,7 @@ def compare(runs: Sequence[FinishedRun]) -> Content:
     return Content(
         title=f"{listed([run.name for run in runs])} compared",
         compared=f"{len(runs)} finished runs side by side; differences are taken from {runs[0].name}.",
-        read_with_care=[f"{run.name}: student {run.student}; teacher {run.teacher}." for run in runs],
+        read_with_care=[*(sentence for run in runs for sentence in _about(run)), *how_measured(arms)],
         not_shown=[*apart, *_not_shown(figures, arms, pairs, first)],
         how_sure=how_sure(),
         sections=[section for section in shown if section.tables or section.plots],
@@ -132,6 +135,22 @@ def _target(runs: Sequence[FinishedRun], to: str | None) -> Path:
     return base / next(one for number in range(1, 10**6) if (one := f"{name}-{number}") not in taken)
 
 
+def _about(run: FinishedRun) -> list[str]:
+    """Who was trained and who wrote the thoughts, and which report of the run this is from."""
+    sentences = [f"{run.name}: student {run.student}; teacher {run.teacher}."]
+    if run.settings_apart:
+        number = len(run.settings_apart)
+        names = [*run.settings_apart[:_SETTINGS_NAMED], *(["others"] if number > _SETTINGS_NAMED else [])]
+        sentences.append(
+            f"{run.name}: no finished report is of the recipe of the run's last command; this is from report "
+            f"{run.report}, whose recipe differs in {number:,} setting{'s' * (number > 1)}: {listed(names)} (rcpt "
+            "report with that recipe makes its own)."
+        )
+    else:
+        sentences.append(f"{run.name}: from report {run.report}, of the recipe of the run's last command.")
+    return sentences
+
+
 def _runs_table(runs: Sequence[FinishedRun]) -> Table:
     rows = [
         [
@@ -149,25 +168,13 @@ def _runs_table(runs: Sequence[FinishedRun]) -> Table:
 
 def _settings_table(runs: Sequence[FinishedRun]) -> Table:
     """One row a setting of the recipes in which the runs differ."""
-    flat = [_flat(run.recipe) for run in runs]
-    names = list(dict.fromkeys(name for own in flat for name in own))
     rows = [
-        [name, *(own.get(name, NOTHING) for own in flat)]
-        for name in names
-        if name not in ("name", "run") and len({own.get(name) for own in flat}) > 1
+        [name, *(NOTHING if value is None else value for value in values)]
+        for name, values in settings_apart([run.recipe for run in runs]).items()
+        if name != "name"
     ]
     note = f"All other settings are equal; {NOTHING} where a recipe does not have the setting."
     return Table("Settings that differ", ["Setting", *(run.name for run in runs)], rows, note)
-
-
-def _flat(values: Any, name: str = "") -> dict[str, str]:
-    """Settings by dotted name."""
-    if not isinstance(values, dict) or (name and not values):
-        return {name: str(values)}
-    own = dict[str, str]()
-    for key, value in values.items():
-        own |= _flat(value, f"{name}.{key}" if name else str(key))
-    return own
 
 
 def _shared_table(figures: Figures, pairs: Sequence[Pair]) -> Table:
@@ -195,6 +202,11 @@ def _not_shown(figures: Figures, arms: Sequence[ArmResult], pairs: Sequence[Pair
     alone = [line.name for line in figures.measured if not line.name.startswith(first) and line.name not in compared]
     if alone:
         reasons.append(f"No arm of that name in {first[:-1]}, so no difference: {listed(alone)} (arms).")
+    lone = [f"{line.name} and {other.name}" for line, other in pairs if have_unequal_seeds(line, other)]
+    if lone:
+        reasons.append(
+            f"Only one line of {'; '.join(lone)} has several seeds, so their spread counts for both (comparison.seeds)."
+        )
     for measure in main_measures(figures):
         none = [f"{line.name}" for line, other in pairs if not _num_items(measure, [*line.rows, *other.rows])]
         if none and len(none) == len(pairs):

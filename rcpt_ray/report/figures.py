@@ -3,7 +3,8 @@
     scores of all variants -> measures -> estimates by line and group
                                        -> families of differences, each corrected for its own number of comparisons
 
-A figure of a line is over its seeds; a difference is over the items that both lines have, seed by seed all of them.
+A figure of a line is over its seeds; a difference is over the seeds and items that both lines have (`lines.paired`);
+where one line has a single seed, the other's spread counts for both.
 Invariants: what a table and a plot show of one thing is one object, so they agree; the same inputs and seed give the
 same figures. Price: a pass of the bootstrap (see there) for each measure and field that differences are taken by.
 """
@@ -14,13 +15,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rcpt_ray.report.inputs import ArmResult, ReportInputs
-from rcpt_ray.report.lines import Line, control_of, counterpart, make_lines, studied_arms
+from rcpt_ray.report.lines import Line, control_of, counterpart, have_unequal_seeds, make_lines, paired, studied_arms
 from rcpt_ray.report.samples import answer_measures
 from rcpt_ray.report.statistics.bootstrap import bootstrap_variances
 from rcpt_ray.report.statistics.comparisons import correct
 from rcpt_ray.report.statistics.estimates import Difference, Estimate, differences, estimates
 from rcpt_ray.report.statistics.measures import ALL, Bools, Floats, Groups, Key, Measure, read_measures
-from rcpt_ray.report.statistics.seeds import Pieces, pieces_of, spread_of_seeds
+from rcpt_ray.report.statistics.seeds import Pieces, SeedSpread, pieces_of, spread_of_seeds
 
 ByGroup = dict[tuple[str, str], Estimate]
 """Estimates by name of a line and group."""
@@ -134,13 +135,14 @@ class Figures:
         return Family(reference, correct(found))
 
     @property
-    def _reference_pairs(self) -> list[Pair]:
+    def reference_pairs(self) -> list[Pair]:
+        """Every line with its counterparts of baseline and control."""
         return [*self._pairs(self.baseline), *self._pairs(self.control)]
 
     def _pairs(self, arm: str | None) -> list[Pair]:
         """Every measured line with its counterpart of `arm`."""
         found = [(line, None if arm is None else counterpart(line, arm, self.lines)) for line in self.measured]
-        return [(line, other) for line, other in found if other is not None]
+        return [paired(line, other) for line, other in found if other is not None]
 
     def _pieces_of_line(self, measure: Measure, line: Line, groups: Groups) -> Pieces | None:
         rows = list(line.rows)
@@ -158,7 +160,7 @@ class Figures:
         if all((first.name, second.name) in known for first, second in pairs):
             return known
         # One pass serves the differences from both references.
-        wanted = {(first.name, second.name): (first, second) for first, second in [*pairs, *self._reference_pairs]}
+        wanted = {(first.name, second.name): (first, second) for first, second in [*pairs, *self.reference_pairs]}
         new = [pair for names, pair in wanted.items() if names not in known]
         groups, weights_N = measure.groups(by), measure.weights_N
         present_KN: Bools = np.stack(
@@ -181,9 +183,18 @@ class Figures:
                 variances_KG[place],
                 plain.item_freedom_G,
                 plain.num_items_G,
-                [spread for values_SN in sides[place] for spread in spread_of_seeds(values_SN, weights_N, own)],
+                _spreads(pair, [spread_of_seeds(values_SN, weights_N, own) for values_SN in sides[place]]),
             )
         return known
+
+
+def _spreads(pair: Pair, sides: Sequence[Sequence[SeedSpread]]) -> list[SeedSpread]:
+    """Of the seeds of both lines; of a line of one seed beside a line of several, theirs."""
+    spreads = [spread for side in sides for spread in side]
+    if not have_unequal_seeds(*pair):
+        return spreads
+    lone = min(line.num_seeds for line in pair)
+    return [spread.also_for(lone) for spread in spreads]
 
 
 def measure_run(inputs: ReportInputs) -> Figures:

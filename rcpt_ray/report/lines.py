@@ -3,8 +3,8 @@
 Invariant: a variant whose evaluation is missing or failed stands in no line's rows, but in its `missing`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.report.inputs import ArmResult
@@ -24,6 +24,8 @@ class Line:
     missing: tuple[int, ...]
     """Places of its variants that were not measured."""
     trained: bool
+    seeds: tuple[int, ...] = ()
+    """Of its rows."""
 
     @property
     def num_seeds(self) -> int:
@@ -45,6 +47,7 @@ def make_lines(arms: Sequence[ArmResult]) -> list[Line]:
             tuple(place for place in own if arms[place].evaluation is not None),
             tuple(place for place in own if arms[place].evaluation is None),
             any(arms[place].training is not None for place in own),
+            tuple(arms[place].seed for place in own if arms[place].evaluation is not None),
         )
         for (arm, domain), own in places.items()
     ]
@@ -55,6 +58,29 @@ def counterpart(line: Line, arm: str, lines: Sequence[Line]) -> Line | None:
     of_arm = {other.domain: other for other in lines if other.arm == arm and other.rows}
     found = of_arm.get(line.domain) or of_arm.get("")
     return None if found is None or found.arm == line.arm else found
+
+
+def paired(line: Line, other: Line) -> tuple[Line, Line]:
+    """Two lines as their difference is taken: of two seeds or more that both have, these alone, else of all.
+
+    What differs between the lines is then not which seeds they have. Example: of seeds 17, 18, 19 and 18, 19 the
+    difference is taken over 18 and 19 on both sides.
+    """
+    shared = set(line.seeds) & set(other.seeds)
+    if not (line.trained and other.trained) or len(shared) < 2:
+        return line, other
+    first, second = (_over(one, shared) for one in (line, other))
+    return first, second
+
+
+def have_unequal_seeds(line: Line, other: Line) -> bool:
+    """Whether only one of two trained lines tells how far its seeds lie apart, which then counts for both."""
+    return line.trained and other.trained and (line.num_seeds == 1) != (other.num_seeds == 1)
+
+
+def _over(line: Line, seeds: Collection[int]) -> Line:
+    kept = [(row, seed) for row, seed in zip(line.rows, line.seeds, strict=True) if seed in seeds]
+    return replace(line, rows=tuple(row for row, _ in kept), seeds=tuple(seed for _, seed in kept))
 
 
 def control_of(recipe: Recipe) -> str | None:

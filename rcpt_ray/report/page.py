@@ -19,6 +19,7 @@ from rcpt_ray.report.figures import Figures
 from rcpt_ray.report.inputs import ReportInputs
 from rcpt_ray.report.missing import not_shown
 from rcpt_ray.report.plots.drawing import COLOURS, DARK_COLOURS
+from rcpt_ray.report.public import public_recipe
 from rcpt_ray.report.sections import Section, make_sections
 from rcpt_ray.report.tables.cells import NOTHING
 from rcpt_ray.report.tables.table import Table
@@ -69,7 +70,7 @@ def gather(inputs: ReportInputs, figures: Figures) -> Content:
         how_sure=how_sure(),
         sections=make_sections(inputs, figures),
         examples=[_example(row) for row in inputs.examples],
-        recipes={inputs.recipe.name: as_yaml(inputs.recipe.model_dump(mode="json"))},
+        recipes={inputs.recipe.name: as_yaml(public_recipe(inputs.recipe.model_dump(mode="json")))},
     )
 
 

@@ -1,11 +1,12 @@
 """Arms of several runs side by side, named run:arm, so that equal names of items mean equal items.
 
-Invariants: a task whose file of questions is another one than in the runs before gets a name of its own; so does a
-held-out document whose weight (bytes, or tokens of its thought) differs from that of the first of its id.
+Invariants: a task of which any file (questions, examples, data of a stock task) is another one than in the runs before
+gets a name of its own, and so does a stock task without files, whose data nobody has a digest of; so does a held-out
+document whose weight (bytes, or tokens of its thought) differs from that of the first of its id.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,24 +17,40 @@ from rcpt_ray.report.sources import FinishedRun
 _OF_DOCUMENTS = ("bits_per_byte", "thought_nats", "gain")
 
 
+@dataclass(frozen=True)
+class _Definition:
+    """What a task asks."""
+
+    kind: str
+    name: str
+    """Of a task of lm-eval."""
+    digests: Mapping[str, str]
+    """Of its files, by use: questions, examples, splits of data."""
+
+    @property
+    def is_known(self) -> bool:
+        """False where lm-eval fetched the data itself, so nobody knows which they were."""
+        return self.kind != "stock" or bool(self.digests)
+
+
 def side_by_side(runs: Sequence[FinishedRun]) -> tuple[list[ArmResult], list[str]]:
     """The arms of all runs with items that are not the same under names of their own, and sentences about these."""
-    digests, weights = dict[str, tuple[str, str]](), dict[str, pa.Table]()
+    known, weights = dict[str, tuple[_Definition, str]](), dict[str, pa.Table]()
     arms, apart = list[ArmResult](), list[str]()
     for run in runs:
         renamed = dict[str, str]()
-        inputs = next((arm.evaluation.inputs for arm in run.arms if arm.evaluation is not None), {})
-        for name, digest in inputs.items():
-            task, _, what = name.rpartition("/")
-            if what != "questions":
+        for task, own in _definitions(run).items():
+            first, of_run = known.setdefault(task, (own, run.name))
+            if of_run == run.name or (own == first and own.is_known):
                 continue
-            known, of_run = digests.setdefault(task, (digest, run.name))
-            if known != digest:
-                renamed[task] = f"{task} ({run.name})"
-                apart.append(
-                    f"{task}: the questions of {run.name} are other ones than those of {of_run}, so no differences are "
-                    "taken on it (evaluation.tasks)."
-                )
+            renamed[task] = f"{task} ({run.name})"
+            apart.append(
+                f"{task}: the questions or examples of {run.name} are other ones than those of {of_run}, so no "
+                "differences are taken on it (evaluation.tasks)."
+                if own.is_known and first.is_known
+                else f"{task}: whether {run.name} asked the same as {of_run} is not known, as lm-eval fetched the "
+                "data, so no differences are taken on it (evaluation.tasks, data)."
+            )
         num_other = 0
         for arm in run.arms:
             scores, other = _own_documents(arm.scores, weights, run.name)
@@ -54,6 +71,27 @@ def side_by_side(runs: Sequence[FinishedRun]) -> tuple[list[ArmResult], list[str
                 "document, and are not compared (corpus)."
             )
     return arms, apart
+
+
+def _definitions(run: FinishedRun) -> dict[str, _Definition]:
+    """What each task of a run asks, from the evaluations of its arms."""
+    tasks, digests = dict[str, dict[str, str]](), dict[str, dict[str, str]]()
+    for arm in run.arms:
+        if arm.evaluation is None:
+            continue
+        for name, digest in arm.evaluation.inputs.items():
+            task, _, use = name.rpartition("/")
+            if task:
+                digests.setdefault(task, {})[use] = digest
+        for task, told in arm.evaluation.details.get("tasks", {}).items():
+            tasks[task] = told
+    asked = run.recipe.get("evaluation", {}).get("tasks", {})
+    return {
+        task: _Definition(
+            tasks.get(task, {}).get("kind", ""), asked.get(task, {}).get("name", ""), digests.get(task, {})
+        )
+        for task in {**tasks, **digests}
+    }
 
 
 def _own_documents(scores: pa.Table, weights: dict[str, pa.Table], run: str) -> tuple[pa.Table, int]:

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from rcpt_ray.settings import Settings
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 
 
 class ReportSpec(Settings):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rcpt_ray.recipe import ArmSettings, Recipe
 from rcpt_ray.report.figures import Figures
 from rcpt_ray.report.inputs import ReportInputs
+from rcpt_ray.report.measured_alike import how_measured
 from rcpt_ray.report.statistics.bootstrap import NUM_RESAMPLES
 from rcpt_ray.report.statistics.estimates import INSIDE_THE_NOISE
 from rcpt_ray.report.statistics.measures import ALL
@@ -45,6 +46,7 @@ def read_with_care(inputs: ReportInputs, figures: Figures) -> list[str]:
     else:
         sentences.insert(0, f"Teacher: {inputs.teacher}.")
         sentences += _about_teachers(inputs.recipe)
+    sentences += how_measured(inputs.arms)
     by_chance = _not_distinguishable_from_chance(figures)
     if by_chance:
         sentences += by_chance
@@ -61,6 +63,8 @@ def how_sure() -> list[str]:
         "Intervals are of 95%. With several seeds they cover the choice of items and the seeds (items crossed with "
         "seeds, t quantile with Satterthwaite's degrees of freedom): two seeds that differ say little, and their "
         "intervals are wide. With one seed they cover the choice of items alone.",
+        "A difference is over the seeds that both lines have. Where one line has a single seed and the other several, "
+        "the spread of the latter counts for both.",
         f"Differences are between the same items: a paired bootstrap of {NUM_RESAMPLES:,} draws. Their p values are "
         "corrected for all comparisons of their table (Holm), their intervals are not.",
         f"A difference is called {INSIDE_THE_NOISE} unless its corrected p is below 0.05.",

@@ -1,8 +1,8 @@
 """Write the report of a run: report.html, report.md, summary.json, and inputs.json for reports that compare runs.
 
 Invariants: each file is written whole or not at all; the same inputs give the same bytes; texts from data stay text in
-Markdown too (escaped in sentences and cells, fenced in examples). Price: importing matplotlib and scipy (2 s), 0.1 s a
-plot, and the bootstrap of `figures`.
+Markdown too (escaped in sentences and cells, fenced in examples); no file tells where on a machine the run was.
+Price: importing matplotlib and scipy (2 s), 0.1 s a plot, and the bootstrap of `figures`.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from rcpt_ray.artifacts import Counts, Outcome, write_atomic
 from rcpt_ray.report.figures import Figures, measure_run
 from rcpt_ray.report.inputs import ReportInputs
 from rcpt_ray.report.page import Content, gather, render_page
+from rcpt_ray.report.public import public_inputs
 from rcpt_ray.report.sections import references
 from rcpt_ray.report.sources import SOURCES, render_sources
 from rcpt_ray.report.tables.arms import main_measures
@@ -25,6 +26,7 @@ from rcpt_ray.report.tables.table import Table
 
 def write_report(inputs: ReportInputs, folder: Path) -> Outcome:
     """Write the four files into `folder`; an arm without an evaluation counts as rejected."""
+    inputs = public_inputs(inputs)
     figures = measure_run(inputs)
     write_content(gather(inputs, figures), folder)
     write_atomic(folder / "summary.json", render_summary(figures))

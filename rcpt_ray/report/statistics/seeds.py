@@ -11,11 +11,14 @@ that are too short: the variance of few numbers drawn from themselves is too sma
 quantile. With one seed the items' part is all that is known. Means are weighted; a weighted mean is a ratio, whose
 variance is that of its linearisation (Cochran, Sampling Techniques, 1977, chapter 6).
 
+In a difference of a line of one seed from a line of several, the latter's spread stands for both: its variance of one
+seed, s2, counts 1 / 1 + 1 / S times, with its S - 1 degrees of freedom.
+
 S seeds, N items, G groups. Price: a few passes over S x N numbers.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,12 +32,23 @@ class SeedSpread:
     means_SG: Floats
     noise_G: Floats
     """Part of the variance of the mean over seeds that the items' own noise makes: MS_rest / (S N)."""
+    scale: float = 1.0
+    """How much more the variance is where these seeds speak for another line's too."""
 
     @property
     def variances(self) -> Floats:
         """float64[G]: variance of the mean over seeds, with the items' noise in it."""
         variances_G: Floats = self.means_SG.var(axis=0, ddof=1) / len(self.means_SG)
-        return variances_G
+        return self.scale * variances_G
+
+    @property
+    def noise(self) -> Floats:
+        """float64[G]: the items' noise in the variances."""
+        return self.scale * self.noise_G
+
+    def also_for(self, num_seeds: int) -> "SeedSpread":
+        """The same seeds as the measure of another line's too, whose mean is over `num_seeds`: both vary as they do."""
+        return replace(self, scale=self.scale * (1.0 + len(self.means_SG) / num_seeds))
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ class Pieces:
     @property
     def variances(self) -> Floats:
         """float64[G]: variances of the means over items and seeds."""
-        return self.item_variances_G + sum(np.maximum(own.variances - own.noise_G, 0.0) for own in self.seeds)
+        return self.item_variances_G + sum(np.maximum(own.variances - own.noise, 0.0) for own in self.seeds)
 
     @property
     def freedom(self) -> Floats:
@@ -75,7 +89,9 @@ class Pieces:
             np.array([self.num_items_G[both].sum()]),
             [
                 SeedSpread(
-                    own.means_SG[:, [plus]] - own.means_SG[:, [minus]], own.noise_G[[plus]] + own.noise_G[[minus]]
+                    own.means_SG[:, [plus]] - own.means_SG[:, [minus]],
+                    own.noise_G[[plus]] + own.noise_G[[minus]],
+                    own.scale,
                 )
                 for own in self.seeds
             ],
