@@ -13,6 +13,7 @@ from pathlib import Path
 from rcpt_ray.comparison import Variant
 from rcpt_ray.errors import UserError
 from rcpt_ray.evaluation.inputs import check_task
+from rcpt_ray.evaluation.models import check_context
 from rcpt_ray.models import ResolvedModel, resolve_model
 from rcpt_ray.recipe import ArmSettings, Recipe
 from rcpt_ray.report.gather import gather
@@ -103,6 +104,8 @@ def build_pipeline(
             require_packages(done.settings[name].training.watch)
     if last >= STAGES.index("mixture"):
         done.student = resolve(recipe.student, False)
+    if done.student is not None and last >= STAGES.index("evaluation"):
+        check_context(recipe.evaluation, done.student.path)
     done.corpus = build.one(corpus_of_recipe)
     if as_is and done.corpus.manifest is None:
         raise UserError(f"nothing is finished in {recipe.run} for this recipe, so there is nothing to report; run it")

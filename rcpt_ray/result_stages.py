@@ -13,6 +13,7 @@ from rcpt_ray.evaluation.cost import with_cost
 from rcpt_ray.mixture.layout import delimiters_of
 from rcpt_ray.recipe import ArmSettings, Recipe
 from rcpt_ray.report import spec as report_spec
+from rcpt_ray.report.public import public_recipe, public_words
 from rcpt_ray.stage import Built, Stage
 from rcpt_ray.terminal import Bar
 
@@ -83,8 +84,8 @@ def report_stage(
         return write_report(inputs(), folder)
 
     # The page shows the whole recipe; where it ran is no part of it.
-    settings: dict[str, object] = {"recipe": recipe.model_dump(mode="json", exclude={"run", "cluster"})}
+    settings: dict[str, object] = {"recipe": public_recipe(recipe.model_dump(mode="json", exclude={"cluster"}))}
     if failures:
-        settings |= {"failures": dict(failures)}
+        settings |= {"failures": {name: public_words(words, recipe.run) for name, words in failures.items()}}
     digests = {label: one.digest for label, one in built.items()}
     return Stage("report", "report", report_spec.STAGE_VERSION, settings, digests, "report.*", make)

@@ -107,9 +107,10 @@ def test_scores_are_those_of_every_question_and_heldout_document(finished_run: P
     assert set(ARMS) <= set(summary.get("arms", summary))
     num_heldout = manifests(finished_run, "corpus")[0].details["num_heldout"]
     for manifest in manifests(finished_run, "evaluation"):
-        assert manifest.details["items"]["heldout"] == num_heldout
-        assert sum(manifest.details["items"].values()) == num_heldout + 60
-        assert manifest.details["shots"]["quiz/stem"] == 1
+        quiz = manifest.details["tasks"]["quiz"]
+        assert manifest.details["heldout"]["heldout"]["num_items"] == num_heldout
+        assert manifest.counts.num_in == manifest.counts.num_ok == num_heldout + 60
+        assert (quiz["num_items"], quiz["num_fewshot"], quiz["chance"], quiz["num_truncated"]) == (60, 1, 0.25, 0)
 
 
 def test_report_page_of_the_run_opens_in_a_browser(finished_run: Path, tmp_path: Path) -> None:

@@ -173,6 +173,7 @@ def _vllm_tokens(spec: EvaluationSpec, model_path: str) -> int:
 
 def _context_tokens(model_path: str) -> int | None:
     """The most positions that a model's config names, None where it names none."""
-    config = json.loads((Path(model_path) / "config.json").read_text(encoding="utf-8"))
+    file = Path(model_path) / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     found = config.get("max_position_embeddings") or config.get("text_config", {}).get("max_position_embeddings")
     return int(found) if found else None
