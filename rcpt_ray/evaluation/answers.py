@@ -27,7 +27,7 @@ _CAPITAL = _BEGINS + r"(?P<letter>[A-D])"
 _WRAP = r"[\s*_`$\"'“‘\[({<\\]*(?:\\?(?:text|math)\w*\{[\s(]*)?"
 _ENDS = r"(?![\w+#]|['’/&-]\w|\.[A-Za-z]\b)"
 """What follows is no more of a word: not D'Alembert, C++, B-cell, A/B, B.C."""
-_ALONE = r"(?!\W*(?:\bor\b|\band\b|,|&)\s*[(\[*]*[A-D]\b(?!['’]))"
+_ALONE = r"(?!\W*(?:\bor\b|\band\b|&)\s*[(\[]*[A-D]\b(?!['’])|\W*,\s*[(\[]*[A-D]\b(?!['’]|\s+(?:is|was)\b))"
 """No second letter beside it."""
 _NO_ARTICLE = (
     r"(?:(?<![Aa])|(?=\W*$|[)\].:;,*_\"'”’}`$\\]|\s*\n|\s*[(–—-]\s*|\s+(?:because|since|as|due|so|which|but)\b))"
@@ -88,7 +88,8 @@ _FIRST = re.compile(
 """A number that no calculation goes on behind; one behind whose equals sign stands a calculation is its result."""
 _CORRECTED = re.compile(
     rf"(?i:\banswers?\b)[\s*_]*(?i:\bto\s[^.:\n]{{1,80}}?)?\s*(?i:\b(?:is|was|(?:would|should|must|will)\s+be)\b)"
-    rf"[^0-9\n.]{{0,40}}?[\s*_$\\({{]*{_NUMBER}(?!\s*[-+*/×÷=]\s*[$(]?[0-9])"
+    r"(?i:\s+(?:about|approximately|exactly|now|then|thus|therefore|actually|really|instead|just|only)\b)*"
+    rf"[\s:*_$\\({{]*{_NUMBER}(?!\s*[-+*/×÷=]\s*[$(]?[0-9])"
 )
 _FULL_WIDTH = {ord("０") + digit: str(digit) for digit in range(10)} | {ord("，"): ",", ord("．"): ".", 0xA0: " "}
 _LATEX = re.compile(r"\\[,!;: ]|\{,\}")
@@ -130,8 +131,10 @@ def find_number(text: str) -> str | None:
         return _written(found[-1])
     first = _FIRST.match(text)
     stated = list((_CORRECTED if first else _STATED).finditer(text))
-    if stated or first:
-        return _written(stated[-1] if stated else first)
+    if stated:
+        return _written(stated[-1])
+    if first:
+        return _written(first)
     found = list(_EQUALS.finditer(text)) or list(_ANY.finditer(text))
     return _written(found[-1]) if found else None
 
