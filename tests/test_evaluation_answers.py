@@ -111,6 +111,8 @@ from rcpt_ray.evaluation.votes import majority, pass_at, sizes_of_draws
         ("B is incorrect", None),
         ("The answer is that A is wrong", None),
         ("I don't know", None),
+        ("answer" + " " * 3000 + "?", None),
+        (" " * 3000 + "x", None),
         ("", None),
     ],
 )

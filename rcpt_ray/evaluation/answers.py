@@ -60,7 +60,7 @@ _STATEMENTS = [
 _DENIED = r"(?!\W*\s(?:(?:is|was|can|does)(?:n['’]?t\b|not\b|\s+(?:not|never|wrong|false|incorrect|in\s*correct)\b)))"
 _REASON = r"\s+(?:because|since|as|is\s+(?:the\s+)?(?:correct|right|true|answer))\b"
 _BEGINNING = re.compile(
-    rf"\A{_WRAP}(?i:answer\s*[:=])?{_WRAP}(?i:(?:(?:the\s+)?(?:option|choice|letter))\b[\s:]*)?{_WRAP}"
+    rf"\A{_WRAP}(?:(?i:answer\s*[:=]){_WRAP})?(?:(?i:(?:the\s+)?(?:option|choice|letter)\b:?){_WRAP})?"
     rf"(?:{_CAPITAL}{_ENDS}{_ALONE}{_DENIED}|(?P<small>[a-d])(?=\s*$|\s*\n|[)\]:*]|\.(?:\s|$)|{_REASON}))"
 )
 _MARKED = re.compile(r"[(\[]\s*([A-D])\s*[)\]]|\*\*\s*\(?([A-D])\)?[.:]?\s*\*\*")
@@ -81,8 +81,8 @@ _STATED = re.compile(
 _EQUALS = re.compile(rf"=\s*[*_\\({{]*{_NUMBER}")
 _SUM = r"(?:[-−–+*/×÷x]|plus\b|minus\b|times\b|divided\s+by\b)\s*[$€£(]?\s?[0-9.]"
 _FIRST = re.compile(
-    rf"\A[\s*_`\\({{~≈=]*(?i:answer\s*[:=]\s*)?(?i:(?:about|approximately|around|exactly|(?:a\s+)?total\s+of)\s+)?"
-    rf"[\s*_`\\({{]*{_NUMBER}(?![:,]?[0-9])[*_`)}}$%]*"
+    rf"\A[\s*_`\\({{~≈=]*(?:(?i:answer\s*[:=])[\s*_`\\({{]*)?"
+    rf"(?:(?i:about|approximately|around|exactly|(?:a\s+)?total\s+of)\s[\s*_`\\({{]*)?{_NUMBER}(?![:,]?[0-9])[*_`)}}$%]*"
     rf"(?!(?:[A-Za-z]{{1,20}}(?![A-Za-z]))?(?:\s+[A-Za-z]{{1,20}}){{0,3}}\s*(?:{_SUM}|=\s*[$€£(]?{_DIGITS}(?!\s*{_SUM})))"
 )
 """A number that no calculation goes on behind; one behind whose equals sign stands a calculation is its result."""
@@ -92,6 +92,8 @@ _CORRECTED = re.compile(
     rf"[\s:*_$\\({{]*{_NUMBER}(?!\s*[-+*/×÷=]\s*[$(]?[0-9])"
 )
 _FULL_WIDTH = {ord("０") + digit: str(digit) for digit in range(10)} | {ord("，"): ",", ord("．"): ".", 0xA0: " "}
+_RUNS = re.compile(r"([\W_])\1{4,}")
+"""Of one mark or blank; a thousand blanks would take the patterns hours."""
 _LATEX = re.compile(r"\\[,!;: ]|\{,\}")
 
 
@@ -125,6 +127,7 @@ def find_number(text: str) -> str | None:
     >>> find_number("#### 1,234"), find_number("It costs $12.50."), find_number("-3/6"), find_number("1/3")
     ('1234', '12.5', '-0.5', '1/3')
     """
+    text = _RUNS.sub(r"\1\1\1\1", text)
     text = _FRACTION.sub(r" \1/\2", _LATEX.sub(_comma, text.translate(_FULL_WIDTH)).replace("\\$", "$"))
     found = list(_OWN_NUMBER.finditer(text))
     if found:
@@ -164,7 +167,8 @@ def _written(found: re.Match[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Full-width and circled letters as plain ones."""
+    """Full-width and circled letters as plain ones, and no long runs."""
+    text = _RUNS.sub(r"\1\1\1\1", text)
     return re.sub(r"[Ａ-Ｄａ-ｄⒶ-Ⓓⓐ-ⓓ]", lambda found: _LETTER_OF[found[0]], text)
 
 
