@@ -213,12 +213,16 @@ def test_an_evaluation_that_fails_is_a_sentence(job: TrainingJob, tmp_path: Path
 
 
 @pytest.fixture
-def ray_of_three_cpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Its processes are told nothing of the rank that this one was."""
-    import ray
-
+def no_rank_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that are started hear nothing of the rank that this one was."""
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "DS_ACCELERATOR"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def ray_of_three_cpus(no_rank_is_told: None) -> Iterator[None]:
+    import ray
+
     ray.init(address="local", num_cpus=3, include_dashboard=False)
     yield
     ray.shutdown()
@@ -260,6 +264,7 @@ def test_under_ray_checkpoints_are_evaluated_while_the_training_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_rank_is_told")
 def test_a_killed_command_evaluates_what_is_left_and_nothing_twice(tmp_path: Path) -> None:
     from processes import rcpt, run_until_killed
     from run_folder import manifests, only_folder

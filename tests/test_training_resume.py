@@ -165,3 +165,24 @@ def test_workers_and_zero_stage_may_change(
         run_until_killed(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, **own, **settings), step)
     finish(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, num_workers=2, zero_stage=stages[2], **settings))
     assert losses(changing) == pytest.approx(losses(whole), abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapter", [None, LORA | {"dropout": 0.0}], ids=["full", "lora"])
+def test_sums_in_fp32_go_on_under_another_stage(
+    tmp_path: Path, tiny_model_folder: Path, mixture: Path, adapter: dict[str, Any] | None
+) -> None:
+    """In bf16, where each ZeRO stage has an optimizer class of its own; several accumulations, 2, 1 and 2 workers."""
+    settings = {"adapter": adapter, "checkpoint_every_steps": 3, "precision": "bf16"}
+    whole = run_with_kills(tmp_path / "whole", tiny_model_folder, mixture, [], num_workers=2, zero_stage=1, **settings)
+    changing = tmp_path / "changing"
+    for num_workers, zero_stage, step in ((2, 1, 3), (1, 2, 6)):
+        own = {"num_workers": num_workers, "zero_stage": zero_stage}
+        run_until_killed(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, **own, **settings), step)
+    finish(job_of(changing, tiny_model_folder, mixture, NUM_ROWS, num_workers=2, zero_stage=3, **settings))
+    assert losses(changing)[:3] == losses(whole)[:3]
+    assert losses(changing) == pytest.approx(losses(whole), abs=0.02)
+    back = tmp_path / "back"
+    run_until_killed(job_of(back, tiny_model_folder, mixture, NUM_ROWS, num_workers=1, zero_stage=3, **settings), 3)
+    finish(job_of(back, tiny_model_folder, mixture, NUM_ROWS, num_workers=2, zero_stage=1, **settings))
+    assert losses(back) == pytest.approx(losses(whole), abs=0.02)
