@@ -25,3 +25,23 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     make_tiny_llama(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[Path]]:
+    """A mixture and held-out documents."""
+    from watched_training import make_heldout, make_mixture
+
+    folder = tmp_path_factory.mktemp("inputs")
+    return make_mixture(folder), make_heldout(folder)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Threads of small products wait for each other longer than they multiply."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from watched_training import make_heldout, make_job, make_mixture, trained
+from watched_training import make_job, make_mixture, trained
 
 from rcpt_ray.models import resolve_model
 from rcpt_ray.training import model_out
@@ -17,13 +17,6 @@ from rcpt_ray.training.row_file import read_rows
 
 LORA = {"rank": 4, "alpha": 8}
 MEASURED = {"heldout_every_steps": 100}
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[Path]]:
-    """A mixture and held-out documents."""
-    folder = tmp_path_factory.mktemp("inputs")
-    return make_mixture(folder), make_heldout(folder)
 
 
 def loaded(folder: Path, dtype: str = "auto") -> Any:
@@ -112,12 +105,7 @@ def test_vllm_writes_what_transformers_writes(
     auto: Any = AutoTokenizer
     prompts = auto.from_pretrained(folder)(["The court heard", "A prime is"])["input_ids"]
     engine = LLM(
-        str(folder),
-        dtype="float32",
-        max_model_len=128,
-        enforce_eager=True,
-        max_num_seqs=2,
-        kv_cache_memory_bytes=2**28,
+        str(folder), dtype="float32", max_model_len=128, enforce_eager=True, max_num_seqs=2, kv_cache_memory_bytes=2**28
     )
     wanted = SamplingParams(temperature=0.0, max_tokens=16, ignore_eos=True)
     written = engine.generate([{"prompt_token_ids": prompt} for prompt in prompts], wanted)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from watched_training import be_one_rank, make_heldout, make_job, make_mixture, trained
+from watched_training import be_one_rank, make_job, make_mixture, trained
 
 from rcpt_ray.mixture.spec import MixtureSpec
 from rcpt_ray.mixture.tokenize import text_tokenizer
@@ -19,13 +19,6 @@ from rcpt_ray.training.row_file import read_rows
 
 LORA = {"rank": 4, "alpha": 8}
 MEASURED = {"heldout_every_steps": 100}
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[Path]]:
-    """A mixture and held-out documents."""
-    folder = tmp_path_factory.mktemp("inputs")
-    return make_mixture(folder), make_heldout(folder)
 
 
 def weights_of(folder: Path) -> dict[str, Any]:
@@ -194,11 +187,7 @@ def test_rows_of_added_tokens_are_kept_when_adapters_are_merged(
         zero_stage=zero_stage,
     )
     job = TrainingJob(
-        **{
-            **vars(job),
-            "tokenizer_path": str(tmp_path / "tokenizer"),
-            "special_tokens": ("<why>", "</why>"),
-        }
+        **{**vars(job), "tokenizer_path": str(tmp_path / "tokenizer"), "special_tokens": ("<why>", "</why>")}
     )
     folder = trained(job)
     for place in ("model", "adapter"):

@@ -1,6 +1,5 @@
 """Cross-entropy in chunks is that of all logits at once, in any number format, and never holds them."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,16 +12,8 @@ from rcpt_ray.training import cross_entropy as chunks
 from rcpt_ray.training.cross_entropy import LogitShape, OutputLayer, cross_entropy, weighted_cross_entropy
 from rcpt_ray.training.head import choose_kernel
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NUM_LOGITS, HIDDEN = 50, 16
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads of small products wait for each other longer than they multiply."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @settings(max_examples=40, deadline=None)

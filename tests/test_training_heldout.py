@@ -16,13 +16,6 @@ from rcpt_ray.training.heldout import HeldoutMeter, choose_documents, cut_window
 from rcpt_ray.training.row_file import read_rows
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[Path]]:
-    """A mixture and held-out documents."""
-    folder = tmp_path_factory.mktemp("inputs")
-    return make_mixture(folder), make_heldout(folder)
-
-
 def test_held_out_bits_are_those_of_the_evaluation(tiny_model_folder: Path, tmp_path: Path) -> None:
     """By lm-eval itself, short texts and one that needs windows; the tokenizer puts a start token before a text."""
     from rcpt_ray.evaluation.job import EvaluationJob

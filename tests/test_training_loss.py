@@ -62,6 +62,7 @@ class _Doubled(torch.nn.Module):
         return 2 * torch.nn.functional.linear(hidden, self.weight)
 
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 KINDS_OF_MODEL = (
     "llama, tied",
     "llama, untied",
@@ -71,15 +72,6 @@ KINDS_OF_MODEL = (
     "phi, bias",
     "minicpm-like, unknown to us",
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads of small products wait for each other longer than they multiply."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -2,30 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from watched_training import FeedUntilKilled, Killed, be_one_rank, make_heldout, make_job, make_mixture, trained
+from watched_training import FeedUntilKilled, Killed, be_one_rank, make_job, make_mixture, make_watched_job, trained
 
 from rcpt_ray.errors import UserError
-from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.loop import train
 from rcpt_ray.training.row_file import read_rows
 from rcpt_ray.training.trackers import begin_runs, require_packages
 from rcpt_ray.training.watch_spec import WatchSpec
 
 MEASURED = {"heldout_every_steps": 4}
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[Path]]:
-    """A mixture and held-out documents."""
-    folder = tmp_path_factory.mktemp("inputs")
-    return make_mixture(folder), make_heldout(folder)
-
-
-def job_of(folder: Path, model: Path, inputs: tuple[list[Path], list[Path]], **settings: Any) -> TrainingJob:
-    return make_job(folder, model, *inputs, **({"checkpoint_every_steps": 2, "num_epochs": 2} | settings))
 
 
 @pytest.mark.parametrize(("name", "package"), [("mlflow", "mlflow-skinny"), ("wandb", "wandb")])
@@ -47,7 +34,7 @@ def test_a_tracker_that_raises_is_given_up_and_the_training_ends_well(
         raise OSError("no space left")
 
     monkeypatch.setattr(SummaryWriter, "add_scalar", no_disk)
-    folder = trained(job_of(tmp_path / "job", tiny_model_folder, inputs))
+    folder = trained(make_watched_job(tmp_path / "job", tiny_model_folder, inputs))
     assert (folder / "model").exists() and read_rows(folder / "steps.jsonl")
 
 
@@ -59,7 +46,7 @@ def test_mlflow_goes_on_in_the_same_run(
     from mlflow.tracking import MlflowClient
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    job = job_of(tmp_path / "job", tiny_model_folder, inputs, watch={**MEASURED, "mlflow": uri})
+    job = make_watched_job(tmp_path / "job", tiny_model_folder, inputs, watch={**MEASURED, "mlflow": uri})
     be_one_rank()
     begin_runs(job)
     with pytest.raises(Killed):
@@ -88,7 +75,7 @@ def test_wandb_keeps_one_run_offline(
 ) -> None:
     pytest.importorskip("wandb", reason="the extra rcpt-ray[wandb] is not installed")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    job = job_of(tmp_path / "job", tiny_model_folder, inputs, watch={**MEASURED, "wandb": "project"})
+    job = make_watched_job(tmp_path / "job", tiny_model_folder, inputs, watch={**MEASURED, "wandb": "project"})
     be_one_rank()
     begin_runs(job)
     with pytest.raises(Killed):

@@ -3,12 +3,11 @@
 import shutil
 import time
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
 from processes import wait_until
-from watched_training import FeedUntilKilled, Killed, be_one_rank, make_heldout, make_job, make_mixture, trained
+from watched_training import FeedUntilKilled, Killed, be_one_rank, make_watched_job, trained
 
 from rcpt_ray.records import HELDOUT_BITS, STEP
 from rcpt_ray.training.batch import Batch
@@ -22,22 +21,11 @@ MEASURED = {"heldout_every_steps": 4}
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[Path]]:
-    """A mixture and held-out documents."""
-    folder = tmp_path_factory.mktemp("inputs")
-    return make_mixture(folder), make_heldout(folder)
-
-
-def job_of(folder: Path, model: Path, inputs: tuple[list[Path], list[Path]], **settings: Any) -> TrainingJob:
-    return make_job(folder, model, *inputs, **({"checkpoint_every_steps": 2, "num_epochs": 2} | settings))
-
-
-@pytest.fixture(scope="module")
 def killed_and_finished(
     tiny_model_folder: Path, inputs: tuple[list[Path], list[Path]], tmp_path_factory: pytest.TempPathFactory
 ) -> TrainingJob:
     """Measured every fourth step, killed at the fifth, gone on with from the checkpoint before it."""
-    job = job_of(tmp_path_factory.mktemp("watched"), tiny_model_folder, inputs, watch=MEASURED)
+    job = make_watched_job(tmp_path_factory.mktemp("watched"), tiny_model_folder, inputs, watch=MEASURED)
     be_one_rank()
     with pytest.raises(Killed):
         train(job, 0, FeedUntilKilled(job))
@@ -86,7 +74,7 @@ class FeedThatIsWaitedFor(PackedFeed):
 def test_waiting_for_rows_is_no_training(
     tiny_model_folder: Path, inputs: tuple[list[Path], list[Path]], tmp_path: Path
 ) -> None:
-    job = job_of(tmp_path, tiny_model_folder, inputs)
+    job = make_watched_job(tmp_path, tiny_model_folder, inputs)
     feed = FeedThatIsWaitedFor(job)
     be_one_rank()
     train(job, 0, feed)
@@ -116,10 +104,10 @@ def test_measuring_changes_no_bit_of_the_model(
     tmp_path: Path,
 ) -> None:
     """Nor does a kill."""
-    plain = trained(job_of(tmp_path / "plain", tiny_model_folder, inputs, zero_stage=zero_stage))
+    plain = trained(make_watched_job(tmp_path / "plain", tiny_model_folder, inputs, zero_stage=zero_stage))
     measured = killed_and_finished.folder
     if zero_stage == 3:
-        measured = trained(job_of(tmp_path / "m", tiny_model_folder, inputs, zero_stage=3, watch=MEASURED))
+        measured = trained(make_watched_job(tmp_path / "m", tiny_model_folder, inputs, zero_stage=3, watch=MEASURED))
     assert not read_rows(plain / "heldout.jsonl")
     for name in ("model.safetensors", "config.json"):
         assert (plain / "model" / name).read_bytes() == (measured / "model" / name).read_bytes()

@@ -92,6 +92,11 @@ def make_job(
     )
 
 
+def make_watched_job(folder: Path, model: Path, inputs: tuple[list[Path], list[Path]], **settings: Any) -> TrainingJob:
+    """A job on a mixture and held-out documents that passes over them twice, with a checkpoint every other step."""
+    return make_job(folder, model, *inputs, **({"checkpoint_every_steps": 2, "num_epochs": 2} | settings))
+
+
 def trained(job: TrainingJob) -> Path:
     """The job's folder once it is trained."""
     be_one_rank()
