@@ -5,8 +5,8 @@ empty run folder; the time is that of the whole command, with Ray's, the engine'
 the fake one with a time for each token, as an engine on a GPU of its own has, so two CPUs are enough for both pools;
 settings of the recipe may be changed, for example for a real engine:
 
-    python benchmarks/streaming.py /tmp/streaming
-    python benchmarks/streaming.py /tmp/streaming thoughts.engine=vllm student.reference=smollm2-135m-instruct
+    python benchmarks/streaming.py FOLDER
+    python benchmarks/streaming.py FOLDER thoughts.engine=vllm student.reference=smollm2-135m-instruct
 """
 
 import json

@@ -9,6 +9,7 @@ Price: a line a checkpoint.
 """
 
 from collections.abc import Container
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,11 +19,12 @@ from rcpt_ray.evaluation.beside import Point, Row
 from rcpt_ray.records import EVALUATED
 from rcpt_ray.training.row_file import RowFile, read_rows
 from rcpt_ray.training.saved import CHECKPOINTS, release, skipped_steps, take, whole_checkpoints
+from rcpt_ray.training.watch import STEPS
 
 if TYPE_CHECKING:
     from rcpt_ray.training.job import TrainingJob
 
-_FILE, _STEPS = "evaluated.jsonl", "steps.jsonl"
+_FILE = "evaluated.jsonl"
 
 
 class BesideRecord:
@@ -43,8 +45,7 @@ class BesideRecord:
             saved.steps_done: Point(saved.steps_done, saved) for saved in whole_checkpoints(folder / CHECKPOINTS)
         }
         if (folder / "model").exists():
-            num_steps = len(read_rows(folder / _STEPS))
-            points[num_steps] = Point(num_steps)
+            points[self._num_steps] = Point(self._num_steps)
         return [points[step] for step in sorted(points) if step not in self._done and step not in under_way]
 
     @property
@@ -55,7 +56,12 @@ class BesideRecord:
     @property
     def has_steps(self) -> bool:
         """Whether the training has done a step."""
-        return (self.training.folder / _STEPS).exists()
+        return (self.training.folder / STEPS).exists()
+
+    @cached_property
+    def _num_steps(self) -> int:
+        """Steps of a training that has left its model; a stream's plan does not know them."""
+        return len(read_rows(self.training.folder / STEPS))
 
     def has(self, step: int) -> bool:
         """Whether a step is done."""

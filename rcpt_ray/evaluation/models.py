@@ -9,9 +9,10 @@ be cut, and `truncated`, the same by task.
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rcpt_ray.errors import UserError
+from rcpt_ray.evaluation.asked import Use
 from rcpt_ray.evaluation.spec import EvaluationSpec, GeneratedTask, Gsm8kTask, LikelihoodTask
 from rcpt_ray.hardware import fast_number_format
 from rcpt_ray.settings import ModelSpec
@@ -20,7 +21,6 @@ from rcpt_ray.thoughts.spec import ThoughtsSpec
 if TYPE_CHECKING:
     from rcpt_ray.evaluation.job import EvaluationJob
 
-Use = Literal["likelihood", "generation"]
 _BESIDE_WINDOW_TOKENS = 2
 """vLLM's context holds the last token that is predicted too, and one that it writes."""
 

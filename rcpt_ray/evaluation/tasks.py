@@ -117,13 +117,9 @@ def make_task(name: str, splits: dict[str, list[Row]], **config: Any) -> Any:
     from lm_eval.api.task import ConfigurableTask
 
     data = DatasetDict({split: Dataset.from_list(rows) for split, rows in splits.items() if rows})
-    shots: dict[str, Any] = {}
+    of_shots, shots = config.pop("fewshot_config", {}), dict[str, Any]()
     if "dev" in data:
-        shots = {
-            "fewshot_split": "dev",
-            "fewshot_config": {"sampler": "first_n"} | config.pop("fewshot_config", {}),
-        }
-    config.pop("fewshot_config", None)
+        shots = {"fewshot_split": "dev", "fewshot_config": {"sampler": "first_n"} | of_shots}
     return ConfigurableTask(
         config={"task": name, "custom_dataset": lambda **_: data, "test_split": "test", **shots, **config}
     )
