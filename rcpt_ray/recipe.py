@@ -21,11 +21,13 @@ from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.mixture.spec import MixtureSpec
 from rcpt_ray.report.spec import ReportSpec
 from rcpt_ray.settings import ModelSpec, PositiveInt, Settings
+from rcpt_ray.sweep.spec import SweepSpec
+from rcpt_ray.sweep.trial_recipe import check_sweep
 from rcpt_ray.thoughts.spec import ThoughtsSpec
 from rcpt_ray.training.spec import TrainingSpec
 from rcpt_ray.training.stream.rules import refuse_for_stream
 
-_NOT_FOR_ARMS = ("run", "name", "arms", "cluster", "student", "corpus", "report", "evaluation", "comparison")
+_NOT_FOR_ARMS = ("run", "name", "arms", "cluster", "student", "corpus", "report", "evaluation", "comparison", "sweep")
 
 
 class ClusterSpec(Settings):
@@ -73,6 +75,8 @@ class Recipe(Settings):
     """The arms by name, in the order of the report."""
     comparison: ComparisonSpec = ComparisonSpec()
     """The training domains and seeds that every trained arm is made over."""
+    sweep: SweepSpec | None = None
+    """What `rcpt sweep` tries."""
     layout: Literal[1] = 1
     """Version of the recipe's form."""
 
@@ -106,6 +110,8 @@ class Recipe(Settings):
             if self.arm_settings(matched).mixture.matched_to is not None:
                 raise ValueError(f"arms.{name}: mixture.{setting}={matched} is itself matched to another arm")
         check_comparison(self)
+        if self.sweep is not None:
+            check_sweep(self, self.sweep)
         if self.evaluation.heldout_thoughts and not self.corpus.heldout_share:
             raise ValueError(
                 "evaluation.heldout_thoughts=true needs held-out documents, but corpus.heldout_share=0; raise that"

@@ -83,8 +83,10 @@ def report_stage(
 
         return write_report(inputs(), folder)
 
-    # The page shows the whole recipe; where it ran is no part of it.
-    settings: dict[str, object] = {"recipe": public_recipe(recipe.model_dump(mode="json", exclude={"cluster"}))}
+    # The page shows the whole recipe; where it ran, and what is swept, is no part of it.
+    settings: dict[str, object] = {
+        "recipe": public_recipe(recipe.model_dump(mode="json", exclude={"cluster", "sweep"}))
+    }
     if failures:
         settings |= {"failures": {name: public_words(words, recipe.run) for name, words in failures.items()}}
     digests = {label: one.digest for label, one in built.items()}

@@ -1,0 +1,116 @@
+"""The recipe of a trial: the sweep's recipe with one arm, the point's settings, the proxy's settings and a seed.
+
+Settings of thoughts, mixture and training become those of the arm, over its own overrides; others are the recipe's.
+"""
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from rcpt_ray.errors import UserError
+from rcpt_ray.sweep.spec import SimplexAxis, SweepSpec, ValuesAxis
+
+if TYPE_CHECKING:
+    from rcpt_ray.recipe import Recipe
+    from rcpt_ray.sweep.result import Trial
+
+_OF_ARMS = ("thoughts", "mixture", "training")
+_NOT_SWEPT = ("name", "run", "seed", "layout", "arms", "cluster", "report", "comparison", "sweep")
+
+
+def check_sweep(recipe: "Recipe", sweep: SweepSpec) -> None:
+    """ValueError, in one sentence, where a sweep does not fit its recipe."""
+    arm = recipe.arms.get(sweep.arm)
+    if arm is None or not arm.train:
+        known = ", ".join(name for name, own in recipe.arms.items() if own.train)
+        raise ValueError(f"sweep.arm={sweep.arm} is no trained arm; those are {known}")
+    settings = recipe.arm_settings(sweep.arm)
+    if settings.mixture.matched_to is not None:
+        raise ValueError(
+            f"sweep.arm={sweep.arm} is matched to {settings.mixture.matched_to}, which is no part of a trial; sweep "
+            "another arm, or give this one mixture.num_tokens instead"
+        )
+    for name in [*sweep.space, *sweep.proxy]:
+        where = f"sweep.{'space' if name in sweep.space else 'proxy'}.{name}"
+        if name.split(".")[0] in _NOT_SWEPT or "." not in name:
+            raise ValueError(f"{where} is no setting of a stage; name one such as mixture.thought_share")
+    if sweep.early_stop is not None and settings.training.watch.heldout_every_steps is None:
+        raise ValueError(
+            "sweep.early_stop compares held-out bits per byte while training, which are not measured; set "
+            "training.watch.heldout_every_steps"
+        )
+
+
+def recipe_at(recipe: "Recipe", trial: "Trial") -> "Recipe":
+    """The recipe that a trial runs; UserError where its settings break a rule."""
+    sweep = recipe.sweep
+    assert sweep is not None
+    values = with_settings(recipe, sweep.arm, sweep.proxy | trial.point)
+    values["arms"] = {sweep.arm: values["arms"][sweep.arm]}
+    values["report"]["baseline"], values["report"]["control"] = sweep.arm, None
+    values["comparison"] = {"domains": None, "seeds": [trial.seed]}
+    values["sweep"] = None
+    from rcpt_ray.recipe import recipe_from
+
+    return recipe_from(values)
+
+
+def with_settings(recipe: "Recipe", arm: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's values with dotted settings changed: those of thoughts, mixture and training for the arm alone."""
+    from rcpt_ray.recipe import set_dotted
+
+    values = recipe.model_dump(mode="json")
+    for name, value in settings.items():
+        if name.split(".")[0] in _OF_ARMS:
+            values["arms"][arm]["overrides"][name] = deepcopy(value)
+        else:
+            set_dotted(values, name, deepcopy(value))
+    return values
+
+
+def own_point(recipe: "Recipe", sweep: SweepSpec) -> dict[str, Any] | None:
+    """The point of the space that the recipe itself stands at; None where it stands at none.
+
+    It stands at none where a swept setting has no value, or one that is no member of its axis.
+    """
+    settings = recipe.arm_settings(sweep.arm).model_dump(mode="json")
+    whole = recipe.model_dump(mode="json")
+    point: dict[str, Any] = {}
+    for name, axis in sweep.space.items():
+        value: Any = settings if name.split(".")[0] in _OF_ARMS else whole
+        for step in name.split("."):
+            value = value.get(step) if isinstance(value, dict) else None
+        match axis:
+            case SimplexAxis():
+                if not isinstance(value, dict) or not set(value) <= set(axis.components):
+                    return None
+                value = {component: share for component, share in value.items() if share > 0}
+            case ValuesAxis():
+                if value not in axis.values:
+                    return None
+            case _:
+                if not isinstance(value, int | float) or not axis.low <= value <= axis.high:
+                    return None
+        point[name] = value
+    return point
+
+
+def require_valid(recipe: "Recipe", sweep: SweepSpec) -> None:
+    """UserError where a value of an axis breaks a rule of its setting, whatever the other settings are.
+
+    Values are tried one at a time on the recipe as it is; what only a combination breaks is told by its trial.
+    """
+    from rcpt_ray.sweep.result import Trial
+    from rcpt_ray.sweep.space import grid_points
+
+    for name, axis in sweep.space.items():
+        for point in grid_points({name: axis}) if not isinstance(axis, SimplexAxis) else [_first_corner(name, axis)]:
+            try:
+                recipe_at(recipe, Trial(number=0, role="searched", point=point, seed=recipe.seed))
+            except (UserError, ValueError) as mistake:
+                raise UserError(f"sweep.space.{name}: {point[name]!r} cannot be tried: {mistake}") from None
+
+
+def _first_corner(name: str, axis: SimplexAxis) -> dict[str, Any]:
+    """All components that may, with a share; those that are named wrongly are found with any of them."""
+    share = 1 / len(axis.components)
+    return {name: dict.fromkeys(axis.components, share)}
