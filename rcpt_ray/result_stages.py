@@ -1,6 +1,5 @@
 """The stages that measure models and tell of it: evaluation and report."""
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +8,6 @@ from rcpt_ray import cluster
 from rcpt_ray.artifacts import Outcome
 from rcpt_ray.corpus.spec import HELDOUT_PARTS
 from rcpt_ray.evaluation import spec as evaluation_spec
-from rcpt_ray.evaluation.cost import with_cost
 from rcpt_ray.mixture.layout import delimiters_of
 from rcpt_ray.recipe import ArmSettings, Recipe
 from rcpt_ray.report import spec as report_spec
@@ -53,9 +51,7 @@ def evaluation_stage(
             thought_close=closing,
             thought_parts=thoughts.parts("part-*.parquet") if thoughts else [],
         )
-        started = time.monotonic()
-        outcome = evaluate_on_ray(job)
-        return with_cost(outcome, spec, (time.monotonic() - started) / 3600)
+        return evaluate_on_ray(job)
 
     settings = spec.defining() | {"seed": recipe.seed}
     if spec.heldout_thoughts or any(task.kind in ("generated", "gsm8k") for task in spec.tasks.values()):

@@ -18,7 +18,7 @@ from rcpt_ray.artifacts import Counts, Manifest, Outcome, canonical_json, write_
 from rcpt_ray.cli import main
 from rcpt_ray.comparison import in_domain
 from rcpt_ray.errors import UserError
-from rcpt_ray.evaluation.cost import with_cost
+from rcpt_ray.evaluation.cost import Held, with_cost
 from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.mixture.spec import MixtureSpec
 from rcpt_ray.models import ResolvedModel
@@ -274,15 +274,12 @@ def test_what_all_trained_variants_need_ends_everything(failing: str, tmp_path: 
 
 def test_an_evaluation_costs_the_hours_of_what_computed_it() -> None:
     outcome = Outcome(Counts(unit="item", num_in=1, num_ok=1))
-    alone = EvaluationSpec(gpus=1.0, pool={"price_per_engine_hour": 3.0, "max_engines": 4})
-    spent = with_cost(outcome, alone, hours=0.5)
+    spec = EvaluationSpec(gpus=1.0, pool={"price_per_engine_hour": 3.0, "max_engines": 4, "gpus_per_engine": 2.0})
+    spent = with_cost(outcome, spec, Held(transformers_s=1800))
     assert (spent.cost, spent.details["gpu_hours"]) == (1.5, 0.5), "transformers is one process"
-    pool = {"price_per_engine_hour": 3.0, "max_engines": 4, "gpus_per_engine": 2.0}
-    spent = with_cost(outcome, EvaluationSpec(likelihood_engine="vllm", pool=pool), hours=0.5)
-    assert (spent.cost, spent.details["engine_hours"], spent.details["gpu_hours"]) == (6.0, 2.0, 4.0)
-    counted = with_cost(Outcome(outcome.counts, cost=1.5), EvaluationSpec(likelihood_engine="vllm", pool=pool), 0.5)
-    assert (counted.cost, counted.details["engine_hours"]) == (1.5, 0.5), "engines that counted are believed"
-    assert with_cost(outcome, EvaluationSpec(), hours=0.5).cost is None
+    spent = with_cost(outcome, spec, Held(transformers_s=1800, engines_s=7200))
+    assert (spent.cost, spent.details["engine_hours"], spent.details["gpu_hours"]) == (7.5, 2.5, 4.5)
+    assert with_cost(outcome, EvaluationSpec(), Held(1800)).cost is None
 
 
 def test_the_plan_of_many_variants_is_a_page(

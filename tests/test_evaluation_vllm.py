@@ -14,6 +14,7 @@ from processes import PROJECT
 
 from rcpt_ray import cluster
 from rcpt_ray.errors import UserError
+from rcpt_ray.evaluation.cost import Held
 from rcpt_ray.evaluation.job import EvaluationJob
 from rcpt_ray.evaluation.models import close_models, open_model
 from rcpt_ray.evaluation.prompts import question_text
@@ -101,15 +102,15 @@ def test_transformers_and_an_engine_take_turns_on_the_same_two_cpus() -> None:
     model, quiz = resolve_model("tiny-random-llama").path, read_questions("quiz", "samples://quiz/test.jsonl", 4)
     asked = job(model, likelihood_engine="transformers")
 
-    def evaluate() -> tuple[Any, list[Answered], float]:
+    def evaluate() -> tuple[Any, list[Answered], Held]:
         scored = nats(open_model(asked, "likelihood"), letters_of(quiz))
         answered = written(open_model(asked, "generation"), thoughts_of(quiz))
         return scored, answered, close_models()
 
-    scored, answered, seconds = ray.get(ray.remote(num_cpus=2)(evaluate).remote())
+    scored, answered, held = ray.get(ray.remote(num_cpus=2)(evaluate).remote())
     assert scored.shape == (4, 4)
     assert len(answered) == 4
-    assert seconds > 0
+    assert held.transformers_s > 0 and held.engines_s > 0
 
 
 @pytest.mark.parametrize("whose", ["VLLM::EngineCore", "ray::EngineActor"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rcpt_ray.errors import UserError
 from rcpt_ray.evaluation.asked import Use
+from rcpt_ray.evaluation.cost import Held
 from rcpt_ray.evaluation.spec import EvaluationSpec, GeneratedTask, Gsm8kTask, LikelihoodTask
 from rcpt_ray.hardware import fast_number_format
 from rcpt_ray.settings import ModelSpec
@@ -39,14 +40,14 @@ def open_model(job: "EvaluationJob", use: Use) -> Any:
     return _open.model(use)
 
 
-def close_models() -> float:
-    """End what is open; engine-seconds that it took."""
+def close_models() -> Held:
+    """End what is open, and say how long it was."""
     global _open
-    seconds = 0.0
+    held = Held()
     if _open is not None:
-        seconds = _open.close()
+        held = _open.close()
         _open = None
-    return seconds
+    return held
 
 
 def engines_used(spec: EvaluationSpec) -> set[str]:
@@ -108,18 +109,19 @@ class _OpenModels:
             tokens = WordTokens()
         return ThinkingLM(self._of(spec.generation_engine), tokens, self.job.seed)
 
-    def close(self) -> float:
-        seconds = 0.0
+    def close(self) -> Held:
         for model in self._inner.values():
             if hasattr(model, "close"):
                 model.close()
-        if self._transformers_since_s is not None:
-            seconds += time.monotonic() - self._transformers_since_s
+        since_s = self._transformers_since_s
+        held = Held(
+            transformers_s=0.0 if since_s is None else time.monotonic() - since_s,
+            engines_s=0.0 if self._pool is None else self._pool.engine_seconds,
+        )
         if self._pool is not None:
-            seconds += self._pool.engine_seconds
             self._pool.close()
         self._inner = {}
-        return seconds
+        return held
 
     def _of(self, engine: str) -> Any:
         if engine not in self._inner:

@@ -5,20 +5,17 @@ While it waits for them Ray gives its CPUs to others, so a cluster with room for
 GPUs it keeps: with transformers and a pool both on GPUs there must be room for both.
 """
 
-from dataclasses import replace
-
 import ray
 
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import Outcome
 from rcpt_ray.errors import UserError
+from rcpt_ray.evaluation.cost import with_cost
 from rcpt_ray.evaluation.job import EvaluationJob
 from rcpt_ray.evaluation.models import close_models, engines_used
 from rcpt_ray.evaluation.run import evaluate
 from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.recipe import ClusterSpec
-
-_SECONDS_AN_HOUR = 3600
 
 
 def evaluate_on_ray(job: EvaluationJob) -> Outcome:
@@ -60,8 +57,5 @@ def _evaluate(job: EvaluationJob) -> Outcome | str:
     except UserError as error:
         return str(error)
     finally:
-        seconds = close_models()
-    price = job.spec.pool.price_per_engine_hour
-    if outcome.cost is None and price is not None:
-        return replace(outcome, cost=price * seconds / _SECONDS_AN_HOUR)
-    return outcome
+        held = close_models()
+    return with_cost(outcome, job.spec, held)

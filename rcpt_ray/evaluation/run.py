@@ -24,10 +24,10 @@ from rcpt_ray.evaluation.asked import Row, Rows, TaskSet
 from rcpt_ray.evaluation.checks import check_ran, check_truncations
 from rcpt_ray.evaluation.job import EvaluationJob
 from rcpt_ray.evaluation.models import open_model, text_room
-from rcpt_ray.evaluation.spec import LikelihoodTask, StockTask
+from rcpt_ray.evaluation.spec import HELDOUT, LikelihoodTask, StockTask
 from rcpt_ray.evaluation.stock import figures_without_rows, stock_set
 from rcpt_ray.evaluation.tasks import generated_set, likelihood_set
-from rcpt_ray.evaluation.tasks_heldout import HELDOUT, THOUGHTS, heldout_set, thoughts_set
+from rcpt_ray.evaluation.tasks_heldout import THOUGHTS, heldout_set, thoughts_set
 from rcpt_ray.evaluation.tokens import TextTokens
 from rcpt_ray.hardware import fast_number_format
 from rcpt_ray.records import ANSWER, CHOICE, SCORE

@@ -9,6 +9,8 @@ from rcpt_ray.settings import NOT_IN_FINGERPRINT, PositiveInt, Settings
 from rcpt_ray.thoughts.spec import PoolSpec
 
 STAGE_VERSION = 3
+HELDOUT = "heldout"
+"""The task's name of held-out documents in the scores."""
 
 
 class _QuestionsSpec(Settings):

@@ -22,9 +22,10 @@ import pyarrow.parquet as pq
 from rcpt_ray.evaluation.asked import Asked, Row, Rows, TaskSet
 from rcpt_ray.evaluation.job import EvaluationJob
 from rcpt_ray.evaluation.rows import score
+from rcpt_ray.evaluation.spec import HELDOUT
 from rcpt_ray.evaluation.tasks import make_task
 
-HELDOUT, THOUGHTS = "heldout", "heldout_thoughts"
+THOUGHTS = "heldout_thoughts"
 _STEPS = ("text", "opening", "thought", "closing", "all")
 """The strings whose likelihoods are taken: the text alone, and behind the start what each step adds."""
 
