@@ -83,11 +83,16 @@ def failure(error: Exception, terminal: Terminal, log: Path) -> Exception | Syst
 
 
 def _open_again(recipe: Recipe, run: Path, resolve: Resolve, terminal: Terminal) -> None:
-    """Open the thoughts of all arms that have rejected rows, so that these are tried once more."""
+    """Open the thoughts of all arms, and those of held-out documents, that have rejected rows, to try these again.
+
+    Those of held-out documents are written when the evaluation asks for them.
+    """
     from rcpt_ray.thoughts.outcome import begin_retry
 
-    planned = build_pipeline(recipe, Builder.looking_up(run), "thoughts", resolve)
+    until = "evaluation" if recipe.evaluation.heldout_thoughts else "thoughts"
+    planned = build_pipeline(recipe, Builder.looking_up(run), until, resolve)
     written = [built for arm in planned.arms.values() for built in (arm.generated, arm.rewritten)]
+    written.append(planned.heldout.generated)
     generated = {built.folder for built in written if built and built.folder}
     num_rows = sum(begin_retry(folder) for folder in generated)
     terminal.say(f"{num_rows:,} rejected thoughts are tried again" if num_rows else "no rejected thoughts to try again")
