@@ -154,12 +154,15 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 @contextlib.contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Hold a stage folder in the making; the lock ends with its process, so a killed holder blocks nobody."""
+def hold(folder: Path, waits: bool = False) -> Iterator[None]:
+    """Hold a stage folder in the making, UserError where another does and this one does not wait.
+
+    The lock ends with its process, so a killed holder blocks nobody.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "making.lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if waits else 0)
     except Timeout:
         raise UserError(f"{folder} is being made by another rcpt process; wait for it or give another run=") from None
     try:

@@ -55,6 +55,8 @@ def _dispatch(options: argparse.Namespace) -> None:
             print_run(options.run)
         case "difficulty":
             _difficulty(options)
+        case "sweep":
+            _sweep(options)
         case "doctor":
             from rcpt_ray.doctor import print_checks
 
@@ -87,6 +89,20 @@ def _difficulty(options: argparse.Namespace) -> None:
         options.questions, options.panel, Path(options.to), cuts, options.task
     ).items():
         print(f"{tier}  {number:,}")
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from rcpt_ray.recipe import load_recipe
+
+    recipe = load_recipe(options.recipe, options.overrides)
+    if options.plan:
+        from rcpt_ray.sweep.plan import print_sweep
+
+        print_sweep(recipe)
+        return
+    from rcpt_ray.sweep.command import sweep_command
+
+    sweep_command(recipe, options.recipe, options.apply)
 
 
 def _names_runs(first: str) -> bool:
@@ -124,6 +140,10 @@ def _parser() -> argparse.ArgumentParser:
                 "The report of a recipe's run, or one page that compares the runs in two or more folders."
             )
             stage.add_argument("--to", metavar="FOLDER", help="where the page that compares runs goes")
+    sweep = verbs.add_parser("sweep", help="many small runs over mixtures, thought lengths and other settings")
+    _add_recipe(sweep)
+    sweep.add_argument("--apply", metavar="FILE", help="write the recipe with the best settings, a new .yaml file")
+    sweep.add_argument("--plan", action="store_true", help="print the trials, and make nothing")
     plan = verbs.add_parser("plan", help="what would run, what is finished, tokens, time and cost expected")
     _add_recipe(plan)
     plan.add_argument("--sample", type=_positive, metavar="N", help="measure by writing N thoughts first")

@@ -24,7 +24,8 @@ def connect(spec: "ClusterSpec") -> None:
     global _started
     import ray
 
-    if ray.is_initialized():
+    if ray.is_initialized():  # by us, or by Ray, where this is a process of its own
+        _set_data_context()
         return
     # A worker that takes long to import its libraries on a busy machine is not a dead worker.
     os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")
@@ -44,6 +45,12 @@ def connect(spec: "ClusterSpec") -> None:
             object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
         )
     _started = True
+    _set_data_context()
+
+
+def _set_data_context() -> None:
+    import ray
+
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     # A shard of long thoughts, or a machine that is slow to come, may take longer than Ray Data's half hour.

@@ -18,14 +18,17 @@ from rcpt_ray.stage import FAILURE, Built, Stage, StageError, Together, look_up
 from rcpt_ray.terminal import Terminal
 
 
-def finish(stage: Stage, run: Path, terminal: Terminal) -> Built | StageError:
-    """The finished stage, as found or made now, or why it cannot be made."""
+def finish(stage: Stage, run: Path, terminal: Terminal, waits: bool = False) -> Built | StageError:
+    """The finished stage, as found or made now, or why it cannot be made.
+
+    One that another process holds is waited for, or refused.
+    """
     found = look_up(stage, run)
     if found.manifest is not None:
         terminal.say(f"found    {stage.title}  {stage.name}/{stage.fingerprint}")
         return found
     try:
-        with terminal.bar(stage.title) as bar, hold(found.path):
+        with terminal.bar(stage.title) as bar, hold(found.path, waits):
             made_meanwhile = read_manifest(found.path)
             if made_meanwhile is not None:
                 return Built(stage, found.path, made_meanwhile)
@@ -40,7 +43,7 @@ def finish(stage: Stage, run: Path, terminal: Terminal) -> Built | StageError:
         return StageError(stage, held_by_another)
 
 
-def finish_all(stages: Sequence[Stage], run: Path, terminal: Terminal) -> list[Built | StageError]:
+def finish_all(stages: Sequence[Stage], run: Path, terminal: Terminal, waits: bool = False) -> list[Built | StageError]:
     """Stages that do not need each other, finished; those that are to be made and fit together are made together."""
     to_do: dict[object, list[Stage]] = {}
     for stage in stages:
@@ -49,11 +52,13 @@ def finish_all(stages: Sequence[Stage], run: Path, terminal: Terminal) -> list[B
     made: dict[str | None, Built | StageError] = {}
     for fitting in to_do.values():
         if len(fitting) > 1:
-            made |= _make_together(fitting, run, terminal)
-    return [made.get(stage.fingerprint) or finish(stage, run, terminal) for stage in stages]
+            made |= _make_together(fitting, run, terminal, waits)
+    return [made.get(stage.fingerprint) or finish(stage, run, terminal, waits) for stage in stages]
 
 
-def _make_together(stages: Sequence[Stage], run: Path, terminal: Terminal) -> dict[str | None, Built | StageError]:
+def _make_together(
+    stages: Sequence[Stage], run: Path, terminal: Terminal, waits: bool
+) -> dict[str | None, Built | StageError]:
     """What became of each stage, by its fingerprint."""
     ended: dict[str | None, Built | StageError] = {}
     title = f"{stages[0].title} and {len(stages) - 1} more"
@@ -61,7 +66,7 @@ def _make_together(stages: Sequence[Stage], run: Path, terminal: Terminal) -> di
         to_do: list[tuple[Stage, Path, Together]] = []
         for stage in stages:
             try:
-                held.enter_context(hold(look_up(stage, run).path))
+                held.enter_context(hold(look_up(stage, run).path, waits))
             except UserError as held_by_another:
                 ended[stage.fingerprint] = StageError(stage, held_by_another)
                 continue
@@ -103,7 +108,7 @@ def _finished(stage: Stage, outcome: Outcome, folder: Path, seconds: float, term
     manifest = _manifest(stage, outcome, folder, seconds)
     write_atomic(folder / "manifest.json", manifest.model_dump_json(indent=1), durable=True)
     terminal.say(f"made     {stage.title}  {stage.name}/{stage.fingerprint}  {_summary(manifest)}")
-    return Built(stage, folder, manifest)
+    return Built(stage, folder, manifest, made_now=True)
 
 
 def _manifest(stage: Stage, outcome: Outcome, folder: Path, seconds: float) -> Manifest:

@@ -18,7 +18,7 @@ from rcpt_ray.thoughts.progress import read_progress
 
 _STALE_S = 10.0
 _MANY = 8
-_STAGES = ("corpus", "thoughts", "scores", "select", "mixture", "training", "evaluation", "report")
+_STAGES = ("corpus", "thoughts", "scores", "select", "mixture", "training", "evaluation", "report", "sweep")
 
 
 def print_run(path: str) -> None:
@@ -48,7 +48,7 @@ def print_run(path: str) -> None:
     console.print(table)
     for line in under_way:
         console.print(line, highlight=False, soft_wrap=True)
-    for report in sorted((run / "report").glob("*/report.html")):
+    for report in [*sorted((run / "report").glob("*/report.html")), *sorted((run / "sweep").glob("*/report.html"))]:
         console.print(f"report {report}", highlight=False, soft_wrap=True)
 
 

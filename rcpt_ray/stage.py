@@ -67,6 +67,8 @@ class Built:
     stage: Stage
     folder: Path | None
     manifest: Manifest | None
+    made_now: bool = False
+    """Whether it was finished here and now; else it was found."""
 
     @property
     def digest(self) -> str | None:

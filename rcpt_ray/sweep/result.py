@@ -30,6 +30,8 @@ class Trial(Record):
     point: dict[str, Any]
     """Swept settings by their dotted names; shares as a dictionary of those above zero."""
     seed: int
+    asked: dict[str, float] = {}
+    """Where the searcher looked, in its own terms; empty for one that needs no memory."""
 
     @property
     def name(self) -> str:
@@ -54,10 +56,11 @@ class TrialResult(Record):
     """What became of a trial."""
 
     trial: Trial
-    status: Literal["ok", "stopped", "failed"]
-    """stopped: its training was given up because it fell behind."""
+    status: Literal["ok", "stopped", "refused", "failed"]
+    """stopped: its training was given up because it fell behind; refused: its settings cannot be had together, such as
+    shares that the corpus has no tokens for; failed: anything else."""
     reason: str = ""
-    """Why it was stopped or failed, in a sentence."""
+    """Why it is not ok, in a sentence."""
     objectives: dict[str, float] = {}
     """By name; of a trial that is ok all of them."""
     measures: dict[str, float] = {}
@@ -100,6 +103,15 @@ TRIAL_ROW = pa.schema(
 def write_result(folder: Path, result: TrialResult) -> None:
     """Write a trial's result into the folder of trials."""
     write_atomic(folder / f"{result.trial.name}.json", result.model_dump_json(indent=1), durable=True)
+
+
+def read_result(folder: Path, trial: Trial) -> TrialResult | None:
+    """What became of a trial; None where it has left nothing."""
+    try:
+        text = (folder / f"{trial.name}.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    return TrialResult.model_validate_json(text)
 
 
 def read_results(folder: Path) -> list[TrialResult]:

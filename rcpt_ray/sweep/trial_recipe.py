@@ -7,9 +7,12 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from rcpt_ray.errors import UserError
+from rcpt_ray.sweep.measures import check_objectives
 from rcpt_ray.sweep.spec import SimplexAxis, SweepSpec, ValuesAxis
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rcpt_ray.recipe import Recipe
     from rcpt_ray.sweep.result import Trial
 
@@ -29,6 +32,7 @@ def check_sweep(recipe: "Recipe", sweep: SweepSpec) -> None:
             f"sweep.arm={sweep.arm} is matched to {settings.mixture.matched_to}, which is no part of a trial; sweep "
             "another arm, or give this one mixture.num_tokens instead"
         )
+    check_objectives(sweep, list(recipe.evaluation.tasks), recipe.evaluation.heldout_bits_per_byte)
     for name in [*sweep.space, *sweep.proxy]:
         where = f"sweep.{'space' if name in sweep.space else 'proxy'}.{name}"
         if name.split(".")[0] in _NOT_SWEPT or "." not in name:
@@ -40,11 +44,18 @@ def check_sweep(recipe: "Recipe", sweep: SweepSpec) -> None:
         )
 
 
-def recipe_at(recipe: "Recipe", trial: "Trial") -> "Recipe":
-    """The recipe that a trial runs; UserError where its settings break a rule."""
+def recipe_at(recipe: "Recipe", trial: "Trial", curves: "Path | None" = None) -> "Recipe":
+    """The recipe that a trial runs; UserError where its settings break a rule.
+
+    In the folder `curves` trials leave how they fare, where those that fall behind are to be given up.
+    """
     sweep = recipe.sweep
     assert sweep is not None
-    values = with_settings(recipe, sweep.arm, sweep.proxy | trial.point)
+    settings = sweep.proxy | trial.point
+    if sweep.early_stop is not None and curves is not None:
+        others = sweep.early_stop.model_dump() | {"folder": str(curves), "name": trial.name}
+        settings |= {"training.guard.others": others}
+    values = with_settings(recipe, sweep.arm, settings)
     values["arms"] = {sweep.arm: values["arms"][sweep.arm]}
     values["report"]["baseline"], values["report"]["control"] = sweep.arm, None
     values["comparison"] = {"domains": None, "seeds": [trial.seed]}

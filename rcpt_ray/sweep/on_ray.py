@@ -1,0 +1,141 @@
+"""Trials on Ray Tune: each a function that runs what is left of its pipeline.
+
+Tune keeps a trial in a placement group and would hold everything that the trial starts within it, so the pipeline runs
+in a task outside: its workers, engines and evaluations ask the cluster for what they need. The group itself reserves
+next to nothing. Tune decides nothing about trials: which come next is asked of `Proposals`, and a training that falls
+behind gives itself up. What counts is the trial's file of its result; Tune's own state is not kept.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from rcpt_ray import cluster
+from rcpt_ray.recipe import Recipe
+from rcpt_ray.sweep.proposals import Proposals
+from rcpt_ray.sweep.result import Trial, TrialResult, read_result, write_result
+from rcpt_ray.sweep.room import need_of_trial
+from rcpt_ray.sweep.trial import run_trial
+from rcpt_ray.sweep.trial_recipe import recipe_at
+
+_PLACEHOLDER = {"memory": 2**20}
+"""A trial's placement group must ask for something."""
+_RETRIES = 2
+"""Of a trial whose process or machine is lost."""
+_SETTINGS = {
+    # The command ends on Ctrl-C instead of going on as if the sweep had ended.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "3600",
+}
+
+Watcher = Callable[[Trial, TrialResult | None], object]
+"""Hears of a trial when it begins, and when it has ended with a result."""
+
+
+def trials_at_once(recipe: Recipe, first: Trial) -> int:
+    """As many as the setting says, else as the cluster has room for now."""
+    assert recipe.sweep is not None
+    cluster.connect(recipe.cluster)
+    if recipe.sweep.max_concurrent is not None:
+        return recipe.sweep.max_concurrent
+    have = ray.cluster_resources()
+    return need_of_trial(recipe_at(recipe, first)).times_in(have.get("CPU", 0), have.get("GPU", 0))
+
+
+def run_trials(recipe: Recipe, proposals: Proposals, run: Path, folder: Path, at_once: int, watcher: Watcher) -> None:
+    """Run trials until there are no more; each leaves its result in `folder`.
+
+    A trial whose process is lost again and again ends as failed; no trial ends the others.
+    """
+    cluster.connect(recipe.cluster)
+    os.environ.update(_SETTINGS)
+    storage = folder / "tune"
+    shutil.rmtree(storage, ignore_errors=True)
+
+    def trial_function(config: dict[str, Any]) -> dict[str, Any]:
+        # "DEFAULT" leaves the trial's placement group.
+        task = ray.remote(num_cpus=0, max_retries=_RETRIES, scheduling_strategy="DEFAULT")(_run)
+        ray.get(task.remote(recipe, config["trial"], run, folder))
+        return {"done": True}
+
+    tuner = tune.Tuner(
+        tune.with_resources(trial_function, _PLACEHOLDER),
+        tune_config=tune.TuneConfig(
+            search_alg=_Asked(proposals, folder, watcher),
+            num_samples=-1,
+            max_concurrent_trials=at_once,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="trials",
+            storage_path=str(storage),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=_RETRIES),
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(storage, ignore_errors=True)
+
+
+def _run(recipe: Recipe, trial: Trial, run: Path, folder: Path) -> None:
+    cluster.connect(recipe.cluster)
+    now = folder / "now" / f"{trial.name}.txt"
+
+    def on_stage(title: str) -> None:
+        now.write_text(title, encoding="utf-8")
+
+    result = run_trial(recipe, trial, run, folder, on_stage)
+    write_result(folder, result)
+    now.unlink(missing_ok=True)
+
+
+class _Asked(Searcher):
+    """Tune's way of asking which trial is next, and of saying that one has ended."""
+
+    def __init__(self, proposals: Proposals, folder: Path, watcher: Watcher) -> None:
+        super().__init__()
+        self._proposals, self._folder, self._watcher = proposals, folder, watcher
+        self._running: dict[str, Trial] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """Tune's trial for the next of ours."""
+        trial = self._proposals.next()
+        if trial is None:
+            return Searcher.FINISHED
+        self._running[trial_id] = trial
+        (self._folder / f"{trial.name}.json").unlink(missing_ok=True)
+        self._watcher(trial, None)
+        return {"trial": trial}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Read what the trial left; one that left nothing has failed."""
+        trial = self._running.pop(trial_id, None)
+        if trial is None:
+            return
+        ended = read_result(self._folder, trial)
+        if ended is None:
+            log = self._folder / "logs" / f"{trial.name}.log"
+            reason = f"its process was lost {_RETRIES + 1} times; the last words are in {log}"
+            ended = TrialResult(trial=trial, status="failed", reason=reason)
+            write_result(self._folder, ended)
+        self._proposals.tell(ended)
+        self._watcher(trial, ended)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune writes searchers down for a restore of its own; here the results' files are all there is to keep.
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing, for the same reason."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, for the same reason."""

@@ -1,0 +1,103 @@
+"""One trial: the stages of its recipe that are not there yet, then what the evaluation says.
+
+Stages stand in the sweep's run folder by fingerprint, so what another trial or command has made is found; one that is
+in the making is waited for. The trial's words go to its own log.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from rcpt_ray.errors import UserError, reason_of, user_error_behind
+from rcpt_ray.finishing import finish_all
+from rcpt_ray.pipeline import build_pipeline
+from rcpt_ray.recipe import Recipe
+from rcpt_ray.stage import Builder, Built, Stage, StageError
+from rcpt_ray.sweep.measures import measures_of, objectives_of
+from rcpt_ray.sweep.result import StageUse, Trial, TrialResult
+from rcpt_ray.sweep.trial_recipe import recipe_at
+from rcpt_ray.terminal import Terminal
+from rcpt_ray.thoughts.meter import read_meters
+from rcpt_ray.training.guard import TrainingGivenUp
+
+
+def run_trial(recipe: Recipe, trial: Trial, run: Path, folder: Path, on_stage: Callable[[str], object]) -> TrialResult:
+    """Run a trial of a sweep to its end, whatever that is; `on_stage` hears of each stage before it is made.
+
+    `folder` is that of the sweep's trials. A mistake in its settings refuses the trial, a training that fell behind
+    stops it, anything else fails it.
+    """
+    started = time.monotonic()
+    uses: dict[str, StageUse] = {}
+    found: dict[str, Any] = {}
+    with (folder / "logs" / f"{trial.name}.log").open("a", encoding="utf-8") as file:
+        terminal = Terminal(Console(file=file, width=200))
+
+        def build(stages: Sequence[Stage]) -> list[Built | StageError]:
+            if stages:
+                on_stage(stages[0].title)
+            ended = finish_all(stages, run, terminal, waits=True)
+            for built in ended:
+                if isinstance(built, Built) and built.manifest is not None:
+                    uses[_label(built, uses)] = _use(built)
+            return ended
+
+        try:
+            found = _measured(recipe, recipe_at(recipe, trial, folder / "curves"), build)
+        except Exception as error:
+            cause = error.error if isinstance(error, StageError) else error
+            found = {"status": _status(cause), "reason": reason_of(cause)}
+            if isinstance(error, StageError):
+                found["reason"] = str(error)
+            traceback.print_exception(error, file=file)
+    return TrialResult(trial=trial, stages=uses, seconds=time.monotonic() - started, **found)
+
+
+def _measured(recipe: Recipe, own: Recipe, build: Callable[[Sequence[Stage]], list[Built | StageError]]) -> Any:
+    assert recipe.sweep is not None
+    done = build_pipeline(own, Builder(build), "evaluation")
+    if done.failures:
+        raise next(iter(done.failures.values()))
+    (arm,) = done.arms.values()
+    assert arm.evaluation is not None
+    mixture = arm.mixture or arm.training
+    measures = measures_of(pq.read_table(arm.evaluation.path / "scores.parquet"))
+    return {
+        "status": "ok",
+        "measures": measures,
+        "objectives": objectives_of(recipe.sweep, measures),
+        "num_tokens": mixture.record.tokens.get("all") if mixture is not None else None,
+    }
+
+
+def _status(cause: Exception) -> str:
+    if isinstance(cause, TrainingGivenUp):
+        return "stopped"
+    return "refused" if isinstance(cause, UserError) or user_error_behind(cause) is not None else "failed"
+
+
+def _label(built: Built, uses: dict[str, StageUse]) -> str:
+    """The stage's name; held-out thoughts are a second stage of that name."""
+    name, number = built.stage.name, 1
+    label = name
+    while label in uses and uses[label].fingerprint != built.stage.fingerprint:
+        number += 1
+        label = f"{name} {number}"
+    return label
+
+
+def _use(built: Built) -> StageUse:
+    manifest = built.record
+    return StageUse(
+        fingerprint=manifest.fingerprint,
+        seconds=manifest.seconds,
+        gpu_hours=float(manifest.details.get("gpu_hours", 0.0)),
+        cost=manifest.cost,
+        made_here=built.made_now,
+        engine_requests=sum(reading.num_rows for reading in read_meters(built.path)),
+    )

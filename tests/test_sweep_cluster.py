@@ -1,0 +1,81 @@
+"""After a sweep on a cluster that others use too, nothing of it is left there, with the dashboard on and off."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from processes import free_port, group, rcpt, wait_until
+from test_sweep_run import results_of, write_recipe
+
+_LOOK = """
+import json, ray, time
+ray.init(address="{address}", log_to_driver=False)
+end = time.monotonic() + 60
+while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"] and time.monotonic() < end:
+    time.sleep(0.5)
+groups = [one for one in ray.util.placement_group_table().values() if one["state"] != "REMOVED"]
+print(json.dumps({{"free": ray.available_resources()["CPU"], "all": ray.cluster_resources()["CPU"], "groups": groups}}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dashboard", ["true", "false"])
+def test_no_group_actor_or_process_is_left_behind(dashboard: str, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(secrets.token_hex(32))
+    token.chmod(0o600)
+    os.environ.pop("RAY_ADDRESS", None)
+    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    port = free_port()
+    head = [
+        str(Path(sys.executable).with_name("ray")),
+        "start",
+        "--head",
+        "--block",
+        "--node-ip-address=127.0.0.1",
+        "--num-cpus=2",
+        "--disable-usage-stats",
+        f"--port={port}",
+        f"--include-dashboard={dashboard}",
+        f"--dashboard-port={free_port()}",
+        f"--dashboard-agent-listen-port={free_port()}",
+        "--object-store-memory=1000000000",
+    ]
+    address = f"127.0.0.1:{port}"
+    file = write_recipe(
+        tmp_path,
+        {
+            # One trial is refused, one fails, two go well.
+            "space": {
+                "training.learning_rate": {"values": [0.001, 1e30]},
+                "mixture.num_tokens": {"values": [2000, 10_000_000]},
+            },
+            "add_baselines": False,
+        },
+    )
+    with pytest.MonkeyPatch.context() as patched, group(head, environment, tmp_path / "head.log") as process:
+        patched.setenv("RAY_AUTH_MODE", "token")
+        patched.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+        look = [sys.executable, "-c", _LOOK.format(address=address)]
+
+        def answers() -> bool:
+            return subprocess.run(look, capture_output=True, timeout=120, check=False).returncode == 0
+
+        wait_until(lambda: process.poll() is not None or answers(), timeout_s=120)
+        assert process.poll() is None, (tmp_path / "head.log").read_text()
+        command = rcpt("sweep", str(file), f"cluster.address={address}", timeout_s=900)
+        left = json.loads(subprocess.check_output(look, timeout=120).splitlines()[-1])
+        busy = [
+            " ".join(child.cmdline())
+            for child in psutil.Process(process.pid).children(recursive=True)
+            if child.status() != psutil.STATUS_ZOMBIE and "ray::" in " ".join(child.cmdline())
+        ]
+    statuses = sorted(result.status for result in results_of(tmp_path / "run").values())
+    assert statuses == ["failed", "ok", "refused", "refused"], command.stdout + command.stderr
+    assert left["free"] == left["all"] and left["groups"] == [], left
+    assert [line for line in busy if "IDLE" not in line] == []
