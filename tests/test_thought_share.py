@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mixture_fixtures import CHARACTERS, packed, packed_documents, quiet_bar, texts, write_shards
-from test_recipe import arms, sentence_of, small
 
 from rcpt_ray.artifacts import Outcome
 from rcpt_ray.comparison import in_domain
+from rcpt_ray.errors import UserError
 from rcpt_ray.mixture.mix import mix
 from rcpt_ray.mixture.spec import MixtureSpec
-from rcpt_ray.recipe import recipe_from
+from rcpt_ray.recipe import load_recipe
 from rcpt_ray.spread import here
 
 WEIGHTS = {"stem/thought": 0.6, "law/thought": 0.4}
@@ -58,19 +58,15 @@ def test_none_with_thoughts_is_texts_alone_of_documents_that_have_one(tmp_path: 
     assert all(text == text_of[doc_id] for doc_id, text in drawn)
 
 
-weights_of_sources = st.dictionaries(
-    st.sampled_from(["a/thought", "b/thought", "c/raw", "d/paraphrase", "web/replay"]), st.integers(0, 20), min_size=1
-).map(lambda parts: {"a/thought": 1} | parts | ({"a/thought": 1} if not sum(parts.values()) else {}))
-
-
 @given(
-    weights_of_sources.filter(lambda parts: parts["a/thought"] > 0),
+    st.dictionaries(st.sampled_from(["b/thought", "c/raw", "d/paraphrase", "web/replay"]), st.integers(0, 20)),
     st.floats(0, 1),
     st.sampled_from(["thought_first", "interleaved", "text_only", "paraphrase"]),
 )
 def test_a_source_s_share_never_changes_and_all_sum_to_one(
     parts: dict[str, int], thought_share: float, layout: Any
 ) -> None:
+    parts = {"a/thought": 1} | parts
     weights = {name: part / sum(parts.values()) for name, part in parts.items()}
     without, split = (
         MixtureSpec(layout=layout, weights=weights, thought_share=share).shares for share in (None, thought_share)
@@ -130,17 +126,21 @@ def test_a_domain_s_weights_are_split_after_the_others_are_gone() -> None:
 @pytest.mark.parametrize(
     ("weights", "told"),
     [
-        (None, "thought_share=0.5 splits the weights of source/thought, but weights=null names none; give weights"),
-        ({"web/thought": 0.8, "web/raw": 0.2}, "makes a share of web/thought raw, but weights.web/raw=0.2 does so too"),
-        ({"web/raw": 1.0}, "but weights name only web/raw; weigh a source as source/thought, or set thought_share to"),
+        ("null", "thought_share=0.5 splits the weights of source/thought, but weights=null names none; give weights"),
+        ("{law/thought: 0.8, law/raw: 0.2}", "a share of law/thought raw, but weights.law/raw=0.2 does so too; leave"),
+        ("{law/raw: 1.0}", "but weights name only law/raw; weigh a source as source/thought, or set thought_share to"),
     ],
 )
-def test_a_share_of_nothing_or_of_what_is_split_already_is_refused(weights: Any, told: str) -> None:
-    assert told in sentence_of(small(mixture={"weights": weights, "thought_share": 0.5}))
+def test_a_share_of_nothing_or_of_what_is_split_already_is_refused(weights: str, told: str) -> None:
+    with pytest.raises(UserError) as refused:
+        load_recipe("jobs/recipes/tiny.yaml", [f"mixture.weights={weights}", "mixture.thought_share=0.5"])
+    assert told in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_an_arm_of_texts_alone_may_have_the_other_arms_share() -> None:
-    values = small(mixture={"weights": {"web/thought": 1.0}, "thought_share": 0.5})
-    recipe = recipe_from(values | {"arms": arms(reasoning={}, standard={"mixture.layout": "text_only"})})
-    assert recipe.arm_settings("standard").mixture.shares == {"web/raw": 1.0}
-    assert recipe.arm_settings("reasoning").mixture.shares == {"web/thought": 0.5, "web/raw": 0.5}
+    weights = "mixture.weights={law/thought: 0.8, stem/thought: 0.2}"
+    recipe = load_recipe("jobs/recipes/tiny.yaml", [weights, "mixture.thought_share=0.5"])
+    assert recipe.arm_settings("standard").mixture.shares == {"law/raw": 0.8, "stem/raw": 0.2}
+    assert recipe.arm_settings("reasoning").mixture.shares == pytest.approx(
+        {"law/thought": 0.4, "law/raw": 0.4, "stem/thought": 0.1, "stem/raw": 0.1}
+    )
