@@ -1,10 +1,10 @@
 """Settings of the mixture stage."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from rcpt_ray.settings import NOT_IN_FINGERPRINT, PositiveInt, Settings
+from rcpt_ray.settings import NOT_IN_FINGERPRINT, PositiveInt, Settings, Share
 
 STAGE_VERSION = 2
 
@@ -42,6 +42,10 @@ class MixtureSpec(Settings):
     raw, thought, paraphrase and, for sources of that role, replay. Null takes each source at its size, in the layout's
     kind. A layout without thoughts takes its own kind instead, so that arms can differ in the layout alone. The same
     documents are drawn first in every kind."""
+    thought_share: Share | None = None
+    """Of the tokens that weights give to a source/thought, the share that comes as documents with their thought (in
+    layout=paraphrase with their paraphrase), the rest being the texts alone, as source/raw; null is all of them.
+    layout=text_only ignores it."""
     num_tokens: PositiveInt | None = None
     """Token budget; null takes what is there once, as far as the weights allow."""
     match_tokens_of: str | None = None
@@ -71,6 +75,34 @@ class MixtureSpec(Settings):
         return self
 
     @model_validator(mode="after")
+    def _thought_share_has_weights_to_split(self) -> "MixtureSpec":
+        if self.thought_share is None or self.layout == "text_only":
+            return self
+        given = f"thought_share={self.thought_share:g}"
+        if self.weights is None:
+            if self.matched_to is None:
+                raise ValueError(
+                    f"{given} splits the weights of source/thought, but weights=null names none; give weights such as "
+                    "{stem/thought: 1.0}, or set thought_share to null"
+                )
+            return self
+        used = [component for component, weight in self.weights.items() if weight > 0]
+        thoughts = [component for component in used if component.endswith("/thought")]
+        for component in thoughts:
+            raw = component.removesuffix("thought") + "raw"
+            if raw in used:
+                raise ValueError(
+                    f"{given} makes a share of {component} raw, but weights.{raw}={self.weights[raw]:g} does so too; "
+                    "leave one of them out"
+                )
+        if not thoughts and not all(component.endswith("/replay") for component in used):
+            raise ValueError(
+                f"{given} splits the weights of source/thought, but weights name only {', '.join(used)}; weigh a "
+                "source as source/thought, or set thought_share to null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _controls_and_delimiters_agree(self) -> "MixtureSpec":
         if self.match_documents_of is not None and self.layout != "text_only":
             raise ValueError("match_documents_of needs layout=text_only: the other arm gives the draws")
@@ -83,6 +115,14 @@ class MixtureSpec(Settings):
                 "delimiters=special needs a thought_open and a thought_close that differ; give both a name"
             )
         return self
+
+    def defining(self) -> dict[str, Any]:
+        """The settings that define a result: a thought_share as the weights that come of it."""
+        values = super().defining()
+        thought_share = values.pop("thought_share")
+        if thought_share is None or self.layout == "text_only":
+            return values
+        return values | ({"thought_share": thought_share} if self.weights is None else {"weights": self.shares})
 
     @property
     def own_kind(self) -> Kind:
@@ -102,24 +142,36 @@ class MixtureSpec(Settings):
 
     @property
     def shares(self) -> dict[str, float] | None:
-        """The weights above zero in the kinds that the layout has."""
+        """The weights above zero in the kinds that the layout has, those of thoughts split by thought_share."""
         if self.weights is None:
             return None
         shares: dict[str, float] = {}
         for component, weight in self.weights.items():
             source, _, kind = component.rpartition("/")
-            written = kind in ("thought", "paraphrase") if self.layout == "text_only" else kind == "thought"
-            name = f"{source}/{self.own_kind}" if written else component
-            if weight > 0:
-                shares[name] = shares.get(name, 0.0) + weight
+            parts: dict[str, float] = {kind: 1.0}
+            if kind == "thought":
+                parts = self._thought_parts
+            elif kind == "paraphrase" and self.layout == "text_only":
+                parts = {"raw": 1.0}
+            for taken_as, part in parts.items():
+                if weight * part > 0:
+                    name = f"{source}/{taken_as}"
+                    shares[name] = shares.get(name, 0.0) + weight * part
         return shares
 
     @property
     def kinds(self) -> set[str]:
         """The kinds that are wanted of study sources."""
         if self.shares is None:
-            return {self.own_kind}
+            return {kind for kind, part in self._thought_parts.items() if part > 0}
         return {component.rpartition("/")[2] for component in self.shares}
+
+    @property
+    def _thought_parts(self) -> dict[str, float]:
+        """What a weight of source/thought is taken as, in shares of it."""
+        if self.thought_share is None or self.layout == "text_only":
+            return {self.own_kind: 1.0}
+        return {self.own_kind: self.thought_share, "raw": 1 - self.thought_share}
 
     @property
     def matched_to(self) -> str | None:
@@ -137,4 +189,5 @@ class MixtureSpec(Settings):
     @property
     def needs_paraphrases(self) -> bool:
         """Whether any row of this mixture depends on paraphrases."""
-        return "paraphrase" in self.kinds
+        raw_needs = "raw" in self.kinds and self.documents == "with_thought" and self.layout == "paraphrase"
+        return "paraphrase" in self.kinds or raw_needs

@@ -26,6 +26,10 @@ class TrainingStopped(WorkStopped):
     """Going on is useless; one sentence with the step, the documents of its batch and what can be done."""
 
 
+class TrainingGivenUp(TrainingStopped):
+    """Others of its sweep do better (give_up.py); there is a checkpoint to go on from."""
+
+
 class Guard:
     """Judges each step's row."""
 

@@ -11,6 +11,7 @@ from itertools import count
 from rcpt_ray.training.checkpoint import Checkpoints
 from rcpt_ray.training.engine import start_engine
 from rcpt_ray.training.feed import Feed, PackedFeed
+from rcpt_ray.training.give_up import compare, give_up
 from rcpt_ray.training.guard import Guard, stop
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.model_out import save_best, save_model
@@ -32,6 +33,7 @@ def train(
 
     Raises:
         TrainingStopped: on every rank alike, where a step is beyond the bounds of training.guard.
+        TrainingGivenUp: on every rank alike, where held-out bits per byte fall behind training.guard.others.
     """
     if (job.folder / "model").exists():
         return
@@ -53,6 +55,7 @@ def train(
     feed.start(steps_done)
     engine.train()
     watch.measure_if_due(steps_done, is_end=False)
+    _end_if_behind(job, rank, watch, checkpoints, steps_done)
     for step in count(steps_done):
         asked_s = time.monotonic()
         batches = feed.batches(step)
@@ -68,11 +71,13 @@ def train(
         watch.step(row, batches, wait_s)
         steps_done = step + 1
         watch.measure_if_due(steps_done, is_end=False)
+        _end_if_behind(job, rank, watch, checkpoints, steps_done)
         leaves = machine_leaves is not None and machine_leaves()
         if leaves or (steps_done % job.spec.checkpoint_every_steps == 0 and not feed.ends_with(step)):
             with watch.pause():
                 checkpoints.save(steps_done, watch.score_of(steps_done))
     watch.measure_if_due(steps_done, is_end=True)
+    compare(job, rank, watch.heldout, steps_done, has_ended=True)
     feed.close()
     watch.close()
     checkpoints.close()
@@ -80,3 +85,19 @@ def train(
         save_best(job, job.folder / CHECKPOINTS, watch.score_of(steps_done))
     save_model(engine, job, rank)
     torch.distributed.barrier()
+
+
+def _end_if_behind(job: TrainingJob, rank: int, watch: Watch, checkpoints: Checkpoints, steps_done: int) -> None:
+    """TrainingGivenUp, with a checkpoint to go on from, where the training is behind the others of its sweep."""
+    behind = compare(job, rank, watch.heldout, steps_done)
+    if behind is None:
+        return
+    with watch.pause():
+        checkpoints.save(steps_done, watch.score_of(steps_done))
+    watch.close()
+    checkpoints.close()
+    ended = give_up(job, behind, steps_done, rank)
+    import torch
+
+    torch.distributed.barrier()  # no rank ends before the checkpoint is whole
+    raise ended

@@ -139,6 +139,11 @@ class TrainingSpec(Settings):
                 f"checkpoint_every_steps={self.checkpoint_every_steps} is no multiple of "
                 f"watch.heldout_every_steps={every}; set that to a divisor of it"
             )
+        if self.guard.others is not None and every is None:
+            raise ValueError(
+                "guard.others compares held-out bits per byte while training, but watch.heldout_every_steps=null does "
+                "not measure them; set it to a number of steps"
+            )
         if self.schedule == "wsd" and self.warmup_share + self.decay_share > 1:
             raise ValueError(
                 f"warmup_share={self.warmup_share:g} + decay_share={self.decay_share:g} must not be above 1"

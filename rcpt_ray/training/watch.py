@@ -56,15 +56,16 @@ class Watch:
         torch.distributed.broadcast_object_list(recorded, src=0)
         self.losses: list[float] = recorded[0][0]
         """Of the steps that an earlier attempt has done."""
-        self._heldout: list[Row] = recorded[0][1]
+        self.heldout: list[Row] = recorded[0][1]
+        """What was measured of held-out documents, by an earlier attempt too; the same on every rank."""
         every = job.spec.watch.heldout_every_steps
         self._meter = HeldoutMeter(job, rank) if every is not None and job.heldout_parts else None
-        self._show_heldout([row for row in self._heldout if row["step"] == steps_done])
+        self._show_heldout([row for row in self.heldout if row["step"] == steps_done])
         self._last_lap_s, self._pause_s = time.monotonic(), 0.0
 
     def score_of(self, steps_done: int) -> float | None:
         """Held-out bits per byte after so many steps, the mean over the domains; None where they were not measured."""
-        return mean_bits([row for row in self._heldout if row["step"] == steps_done])
+        return mean_bits([row for row in self.heldout if row["step"] == steps_done])
 
     def step(self, row: Row, batches: Sequence[Batch], wait_s: float) -> None:
         """Record a finished step: what step.py said of it, and what this rank read after waiting for it."""
@@ -96,11 +97,11 @@ class Watch:
         """Measure held-out bits per byte every so many steps, before the first one and at the end; once each."""
         every = self._job.spec.watch.heldout_every_steps
         is_due = every is not None and (steps_done % every == 0 or is_end)
-        if self._meter is None or not is_due or any(row["step"] == steps_done for row in self._heldout):
+        if self._meter is None or not is_due or any(row["step"] == steps_done for row in self.heldout):
             return
         with self.pause():
             rows = self._meter.measure(self._engine, steps_done)
-            self._heldout += rows
+            self.heldout += rows
             if self._files is not None:
                 self._files[1].append(rows)
             self._show_heldout(rows)
