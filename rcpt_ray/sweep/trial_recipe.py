@@ -37,10 +37,11 @@ def check_sweep(recipe: "Recipe", sweep: SweepSpec) -> None:
         where = f"sweep.{'space' if name in sweep.space else 'proxy'}.{name}"
         if name.split(".")[0] in _NOT_SWEPT or "." not in name:
             raise ValueError(f"{where} is no setting of a stage; name one such as mixture.thought_share")
-    if sweep.early_stop is not None and settings.training.watch.heldout_every_steps is None:
+    is_watched = settings.training.watch.heldout_every_steps is not None and recipe.corpus.heldout_share > 0
+    if sweep.early_stop is not None and not is_watched:
         raise ValueError(
             "sweep.early_stop compares held-out bits per byte while training, which are not measured; set "
-            "training.watch.heldout_every_steps"
+            "training.watch.heldout_every_steps, and corpus.heldout_share above 0"
         )
 
 
@@ -108,20 +109,25 @@ def own_point(recipe: "Recipe", sweep: SweepSpec) -> dict[str, Any] | None:
 def require_valid(recipe: "Recipe", sweep: SweepSpec) -> None:
     """UserError where a value of an axis breaks a rule of its setting, whatever the other settings are.
 
-    Values are tried one at a time on the recipe as it is; what only a combination breaks is told by its trial.
+    Each value is tried on the recipe as it is, then with the other axes at their middle; what only some combinations
+    break is told by their trials.
     """
-    from rcpt_ray.sweep.result import Trial
-    from rcpt_ray.sweep.space import grid_points
+    from rcpt_ray.sweep.space import grid_points, num_dimensions, point_at
 
+    middle = point_at([0.5] * num_dimensions(sweep.space), sweep.space)
     for name, axis in sweep.space.items():
-        for point in grid_points({name: axis}) if not isinstance(axis, SimplexAxis) else [_first_corner(name, axis)]:
-            try:
-                recipe_at(recipe, Trial(number=0, role="searched", point=point, seed=recipe.seed))
-            except (UserError, ValueError) as mistake:
-                raise UserError(f"sweep.space.{name}: {point[name]!r} cannot be tried: {mistake}") from None
+        for point in [{name: middle[name]}] if isinstance(axis, SimplexAxis) else grid_points({name: axis}):
+            mistake = _mistake_at(recipe, point)
+            if mistake is not None and _mistake_at(recipe, middle | point) is not None:
+                raise UserError(f"sweep.space.{name}: {point[name]!r} cannot be tried: {mistake}")
 
 
-def _first_corner(name: str, axis: SimplexAxis) -> dict[str, Any]:
-    """All components that may, with a share; those that are named wrongly are found with any of them."""
-    share = 1 / len(axis.components)
-    return {name: dict.fromkeys(axis.components, share)}
+def _mistake_at(recipe: "Recipe", point: dict[str, Any]) -> str | None:
+    """Why a recipe cannot be had with these settings, in words; None where it can."""
+    from rcpt_ray.sweep.result import Trial
+
+    try:
+        recipe_at(recipe, Trial(number=0, role="searched", point=point, seed=recipe.seed))
+    except (UserError, ValueError) as mistake:
+        return str(mistake)
+    return None
