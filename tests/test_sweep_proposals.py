@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from sweep_fixtures import ended, run_through, swept_recipe
+from sweep_trials import ended, run_through, swept_recipe
 
 from rcpt_ray.errors import UserError
 from rcpt_ray.recipe import Recipe

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from processes import rcpt, run_until_killed, start_rcpt, wait_until
 from run_folder import manifests, only_folder
-from sweep_fixtures import swept_recipe
+from sweep_trials import swept_recipe
 
 from rcpt_ray.recipe import load_recipe
 from rcpt_ray.sweep.result import TrialResult, read_results

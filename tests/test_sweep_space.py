@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from sweep_fixtures import space_of
+from sweep_trials import space_of
 
 from rcpt_ray.sweep.space import (
     coordinates_of,

@@ -87,7 +87,7 @@ def compare(runs: Sequence[FinishedRun]) -> Content:
     ]
     sections = [
         Section("Runs", "", [_runs_table(runs), _settings_table(runs)], []),
-        Section("Arms", "", [arms_table(arms, figures), seeds_table(arms, figures)], plot_measures(figures)),
+        Section("Arms", "", [arms_table(arms, figures), seeds_table(arms, figures)], plot_measures(figures), True),
         Section(
             title,
             "",

@@ -4,7 +4,7 @@ A table without rows and a plot without figures are left out, and a section with
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rcpt_ray.report.figures import Figures
 from rcpt_ray.report.inputs import ArmResult, ReportInputs
@@ -35,6 +35,8 @@ class Section:
     lead: str
     tables: list[Table]
     plots: list[Plot]
+    table_first: bool = False
+    """Whether the first table stands above the plots."""
 
 
 def make_sections(inputs: ReportInputs, figures: Figures) -> list[Section]:
@@ -65,7 +67,8 @@ def arms_section(arms: Sequence[ArmResult], figures: Figures) -> Section:
     for arm in references(figures):
         family = figures.family(arm, measures)
         tables.append(differences_table(figures, family, measures, f"Differences from {arm}"))
-    return _section("Arms", "", [*tables, seeds_table(arms, figures)], plot_measures(figures))
+    section = _section("Arms", "", [*tables, seeds_table(arms, figures)], plot_measures(figures))
+    return replace(section, table_first=True)
 
 
 def difficulty_section(figures: Figures) -> Section:

@@ -45,9 +45,12 @@ def write_content(content: Content, folder: Path) -> None:
 def render_markdown(content: Content) -> str:
     """The content without its plots, which stand in report.html."""
     parts = [f"# {_escape(content.title)}", _escape(content.compared)]
-    parts += ["**Read with care**", _bullets(content.read_with_care)]
-    parts += ["**Not shown by this run**", _bullets(content.not_shown)]
-    parts += ["**How sure the figures are**", _bullets(content.how_sure)]
+    for title, told in (
+        ("Read with care", content.read_with_care),
+        ("Not shown by this run", content.not_shown),
+        ("How sure the figures are", content.how_sure),
+    ):
+        parts += [f"**{title}**", _bullets(told)] if told else []
     for section in content.sections:
         parts += [f"## {_escape(section.title)}", *([_escape(section.lead)] if section.lead else [])]
         parts += [_markdown_table(table) for table in section.tables]
@@ -75,7 +78,12 @@ def render_summary(figures: Figures) -> str:
         for (name, key, _), difference in figures.family(arm, main_measures(figures)).differences.items():
             told = dataclasses.asdict(difference) | {"verdict": difference.verdict}
             by_line[name].setdefault(f"differences_from_{arm}", {})["/".join(key)] = told
-    return json.dumps(_finite(by_line), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return as_json(by_line)
+
+
+def as_json(values: Any) -> str:
+    """Figures as JSON, to six digits; what is not finite is null."""
+    return json.dumps(_finite(values), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _finite(value: Any) -> Any:
@@ -84,6 +92,8 @@ def _finite(value: Any) -> Any:
             return float(f"{value:.6g}") if math.isfinite(value) else None
         case dict():
             return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
         case _:
             return value
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rcpt_ray.recipe import Recipe
     from rcpt_ray.sweep.result import Trial
 
-_OF_ARMS = ("thoughts", "mixture", "training")
+OF_ARMS = ("thoughts", "mixture", "training")
 _NOT_SWEPT = ("name", "run", "seed", "layout", "arms", "cluster", "report", "comparison", "sweep")
 
 
@@ -72,7 +72,7 @@ def with_settings(recipe: "Recipe", arm: str, settings: dict[str, Any]) -> dict[
 
     values = recipe.model_dump(mode="json")
     for name, value in settings.items():
-        if name.split(".")[0] in _OF_ARMS:
+        if name.split(".")[0] in OF_ARMS:
             values["arms"][arm]["overrides"][name] = deepcopy(value)
         else:
             set_dotted(values, name, deepcopy(value))
@@ -88,7 +88,7 @@ def own_point(recipe: "Recipe", sweep: SweepSpec) -> dict[str, Any] | None:
     whole = recipe.model_dump(mode="json")
     point: dict[str, Any] = {}
     for name, axis in sweep.space.items():
-        value: Any = settings if name.split(".")[0] in _OF_ARMS else whole
+        value: Any = settings if name.split(".")[0] in OF_ARMS else whole
         for step in name.split("."):
             value = value.get(step) if isinstance(value, dict) else None
         match axis:

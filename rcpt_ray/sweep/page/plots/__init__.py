@@ -1,0 +1,1 @@
+"""The sweep's plots, in the style of the report's."""
