@@ -25,7 +25,7 @@ def write_recipe(folder: Path, sweep: Mapping[str, Any], **changed: Any) -> Path
     """A recipe's file whose run folder stands beside it."""
     recipe = swept_recipe(sweep, run=str(folder / "run"), **changed)
     file = folder / "recipe.yaml"
-    file.write_text(yaml.safe_dump(recipe.model_dump(mode="json")), encoding="utf-8")
+    file.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
     return file
 
 

@@ -56,8 +56,8 @@ def sweep_command(recipe: Recipe, source: str, apply_to: str | None = None) -> N
         terminal.say(f"sweep of {recipe.name} in {run}, log {log.relative_to(run)}")
         try:
             with cluster.session():
-                results = _trials(recipe, run, terminal)
-            built = _report(recipe, results, run, terminal)
+                results, planned = _trials(recipe, run, terminal)
+            built = _report(recipe, results, planned, run, terminal)
         except UserError:
             raise
         except Exception as error:
@@ -69,17 +69,18 @@ def sweep_command(recipe: Recipe, source: str, apply_to: str | None = None) -> N
         if not statuses["ok"]:
             raise UserError(f"no trial could be made; the first one was not because {results[0].reason}")
         if apply_to is not None:
-            from rcpt_ray.sweep.apply import write_applied
+            from rcpt_ray.sweep.answer import answer
+            from rcpt_ray.sweep.apply import applied_recipe, write_applied
 
-            write_applied(Path(source), recipe, results, Path(apply_to))
+            write_applied(Path(apply_to), applied_recipe(Path(source), recipe, answer(recipe, results)))
             terminal.say(f"applied  {apply_to}")
         if statuses["failed"]:
             terminal.say(f"{statuses['failed']} trials failed; the same command tries them again")
             raise StageFailed(1)
 
 
-def _trials(recipe: Recipe, run: Path, terminal: Terminal) -> list[TrialResult]:
-    """The results of all trials, those made now and those found."""
+def _trials(recipe: Recipe, run: Path, terminal: Terminal) -> tuple[list[TrialResult], int]:
+    """The results of all trials, those made now and those found, and how many were planned."""
     folder = run / "trials" / _key(recipe, run)
     for name in ("logs", "now", "curves"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -90,7 +91,7 @@ def _trials(recipe: Recipe, run: Path, terminal: Terminal) -> list[TrialResult]:
             terminal.say(f"found    {found} of {proposals.num_planned} trials in {folder.relative_to(run)}")
         first = proposals.peek()
         if first is None:
-            return proposals.results
+            return proposals.results, proposals.num_planned
         from rcpt_ray.sweep.on_ray import run_trials, trials_at_once
 
         at_once = trials_at_once(recipe, first)
@@ -99,7 +100,7 @@ def _trials(recipe: Recipe, run: Path, terminal: Terminal) -> list[TrialResult]:
             run_trials(recipe, proposals, run, folder, at_once, table.show)
         if reason := proposals.reason_to_end():
             terminal.say(f"no more trials are begun: {reason}")
-        return proposals.results
+        return proposals.results, proposals.num_planned
 
 
 def _key(recipe: Recipe, run: Path) -> str:
@@ -111,7 +112,10 @@ def _key(recipe: Recipe, run: Path) -> str:
     assert planned.corpus is not None and planned.student is not None
     (arm,) = planned.arms.values()
     assert arm.evaluation is not None
-    inputs = {name: digest for name, digest in arm.evaluation.stage.inputs.items() if digest is not None}
+    made_by_trials = ("corpus", "model", "thoughts")
+    inputs = {
+        name: str(digest) for name, digest in arm.evaluation.stage.inputs.items() if name not in made_by_trials
+    }
     inputs |= {"corpus": str(planned.corpus.stage.fingerprint), "student": planned.student.checksum}
     inputs |= {f"teacher of {name}": writers.teacher.checksum for name, writers in planned.writers.items()}
     settings = public_recipe(recipe.model_dump(mode="json", exclude={"cluster", "report", "comparison", "name"}))
@@ -125,13 +129,13 @@ def _stands(result: TrialResult, run: Path) -> bool:
     return all(read_manifest(folder) is not None for folder in folders)
 
 
-def _report(recipe: Recipe, results: Sequence[TrialResult], run: Path, terminal: Terminal) -> Built:
+def _report(recipe: Recipe, results: Sequence[TrialResult], planned: int, run: Path, terminal: Terminal) -> Built:
     def make(folder: Path, bar: Bar) -> Outcome:
         from rcpt_ray.sweep.page.write import write_sweep
 
-        return write_sweep(recipe, list(results), len(results), folder)
+        return write_sweep(recipe, results, planned, folder)
 
-    settings = {"recipe": public_recipe(recipe.model_dump(mode="json", exclude={"cluster"}))}
+    settings = {"recipe": public_recipe(recipe.model_dump(mode="json", exclude={"cluster"})), "planned": planned}
     digests = {result.trial.name: sha256(result.model_dump_json().encode()).hexdigest() for result in results}
     built = finish(Stage("sweep", "sweep's report", STAGE_VERSION, settings, digests, "report.*", make), run, terminal)
     if isinstance(built, StageError):
