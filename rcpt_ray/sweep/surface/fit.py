@@ -1,10 +1,10 @@
 """The response surface of one objective: what to expect anywhere in the space, how surely, and how far it is known.
 
 Regression on many small runs, as RegMix (Liu et al. 2024, arXiv 2407.01492) proposes for mixtures, over mixtures,
-numbers and names alike. Its skill is measured by leaving out whole points, all seeds of a point together, so it is never flattered by
-seeds that agree. One kind of model serves all: choosing among planes, quadratics and processes by cross-validation, the
-simplest unless clearly worse, missed the optimum of a bump four times in ten where one in ten was allowed (15 points),
-since a plane that errs evenly looks as good as anything.
+numbers and names alike. Its skill is measured by leaving out whole points, all seeds of a point together, so seeds that
+agree never flatter it. One kind of model serves all: choosing among planes, quadratics and processes by
+cross-validation, the simplest unless clearly worse, missed the optimum of a bump four times in ten where one in ten was
+allowed (15 points), since a plane that errs evenly looks as good as anything.
 
 Price: with 50 points 0.1 s.
 """

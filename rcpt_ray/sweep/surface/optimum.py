@@ -28,7 +28,8 @@ class Optimum:
     value: float
     """The mean response there."""
     low: float
-    """Of an interval that holds the mean response, whichever point had been the best."""
+    """Of an interval that holds the mean response, whichever point had been the best. As every surface through noise,
+    this one rounds off peaks: the top of a narrow one may lie outside more often than the confidence says."""
     high: float
     region: dict[str, Extent]
     """By coordinate, from where to where (or which names) settings cannot be told from the best."""
