@@ -28,7 +28,7 @@ from rcpt_ray.sweep.space import Settings, coordinates_of
 from rcpt_ray.sweep.trial_recipe import OF_ARMS
 from rcpt_ray.sweep.yaml_edit import with_setting
 
-Path_ = tuple[str, ...]
+Keys = tuple[str, ...]
 """Keys from the top of a recipe down to a setting; the last may hold points, as those of overrides do."""
 _WIDTH = 110
 
@@ -137,16 +137,16 @@ def _evidence(answer: Answer) -> str:
     return f"It is distinguishable from {name} ({apart} beside it)."
 
 
-def _changes(arm: str, point: Settings) -> dict[Path_, Any]:
+def _changes(arm: str, point: Settings) -> dict[Keys, Any]:
     """Where the chosen settings go."""
-    changes: dict[Path_, Any] = {}
+    changes: dict[Keys, Any] = {}
     for name, value in point.items():
         own = name.split(".")[0] in OF_ARMS
         changes[("arms", arm, "overrides", name) if own else tuple(name.split("."))] = value
     return changes
 
 
-def _command_line(source: Path, recipe: Recipe) -> dict[Path_, Any]:
+def _command_line(source: Path, recipe: Recipe) -> dict[Keys, Any]:
     """What the swept recipe has other than its file: overrides given with the command."""
     try:
         file = load_recipe(source).model_dump(mode="json")
@@ -156,7 +156,7 @@ def _command_line(source: Path, recipe: Recipe) -> dict[Path_, Any]:
     return dict(_apart(file, recipe.model_dump(mode="json"), ()))
 
 
-def _apart(old: Any, new: Any, path: Path_) -> list[tuple[Path_, Any]]:
+def _apart(old: Any, new: Any, path: Keys) -> list[tuple[Keys, Any]]:
     if isinstance(old, dict) and isinstance(new, dict) and old.keys() <= new.keys():
         return [found for name in new for found in _apart(old.get(name, _MISSING), new[name], (*path, name))]
     return [] if old == new else [(path, new)]
@@ -165,7 +165,7 @@ def _apart(old: Any, new: Any, path: Path_) -> list[tuple[Path_, Any]]:
 _MISSING = object()
 
 
-def _changed(values: Mapping[str, Any], changes: Mapping[Path_, Any]) -> dict[str, Any]:
+def _changed(values: Mapping[str, Any], changes: Mapping[Keys, Any]) -> dict[str, Any]:
     changed: dict[str, Any] = deepcopy(dict(values))
     for path, value in changes.items():
         inner = changed
@@ -199,7 +199,7 @@ def _put_last(overrides: dict[str, Any], point: Settings) -> None:
             overrides[name] = overrides.pop(name)
 
 
-def _edited(text: str, changes: Mapping[Path_, Any], wanted: Mapping[str, Any]) -> str:
+def _edited(text: str, changes: Mapping[Keys, Any], wanted: Mapping[str, Any]) -> str:
     """The text with the changes; the whole written anew where it cannot be edited soundly."""
     try:
         for path, value in changes.items() if text else ():
