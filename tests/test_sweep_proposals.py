@@ -110,6 +110,7 @@ def test_failed_and_refused_trials_are_tried_again_and_stopped_ones_are_not() ->
     proposals = Proposals(recipe)
     results = [ended(trial, 1.0, status=statuses[trial.name]) for trial in iter(proposals.next, None)]
     again = Proposals(recipe, results)
+    assert [result.trial.name for result in again.results] == ["0001.s1", "0001.s2"]
     assert [trial.name for trial in iter(again.next, None)] == ["0000.s1", "0000.s2"]
 
 

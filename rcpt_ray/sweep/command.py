@@ -113,9 +113,7 @@ def _key(recipe: Recipe, run: Path) -> str:
     (arm,) = planned.arms.values()
     assert arm.evaluation is not None
     made_by_trials = ("corpus", "model", "thoughts")
-    inputs = {
-        name: str(digest) for name, digest in arm.evaluation.stage.inputs.items() if name not in made_by_trials
-    }
+    inputs = {name: str(digest) for name, digest in arm.evaluation.stage.inputs.items() if name not in made_by_trials}
     inputs |= {"corpus": str(planned.corpus.stage.fingerprint), "student": planned.student.checksum}
     inputs |= {f"teacher of {name}": writers.teacher.checksum for name, writers in planned.writers.items()}
     settings = public_recipe(recipe.model_dump(mode="json", exclude={"cluster", "report", "comparison", "name"}))

@@ -139,7 +139,7 @@ class Proposals:
                 break
         known = {trial.name: trial for trial in self.trials}
         for result in before:
-            if known.get(result.trial.name) == result.trial:
+            if known.get(result.trial.name) == result.trial and result.status in KEPT:
                 self.tell(result)
 
     def _plan(self) -> int:
