@@ -50,13 +50,14 @@ def test_no_group_actor_or_process_is_left_behind(dashboard: str, tmp_path: Path
     file = write_recipe(
         tmp_path,
         {
-            # One trial is refused, one fails, two go well.
+            # Two trials are refused, one fails, one goes well.
             "space": {
-                "training.learning_rate": {"values": [0.001, 1e30]},
+                "training.learning_rate": {"values": [0.001, 0.9]},
                 "mixture.num_tokens": {"values": [2000, 10_000_000]},
             },
             "add_baselines": False,
         },
+        training={"global_batch_rows": 2, "num_workers": 1, "num_epochs": 20, "schedule": "constant"},
     )
     with pytest.MonkeyPatch.context() as patched, group(head, environment, tmp_path / "head.log") as process:
         patched.setenv("RAY_AUTH_MODE", "token")
@@ -68,14 +69,22 @@ def test_no_group_actor_or_process_is_left_behind(dashboard: str, tmp_path: Path
 
         wait_until(lambda: process.poll() is not None or answers(), timeout_s=120)
         assert process.poll() is None, (tmp_path / "head.log").read_text()
+        before = _working(process.pid)
         command = rcpt("sweep", str(file), f"cluster.address={address}", timeout_s=900)
+        assert command.returncode == 1, command.stdout + command.stderr
         left = json.loads(subprocess.check_output(look, timeout=120).splitlines()[-1])
-        busy = [
-            " ".join(child.cmdline())
-            for child in psutil.Process(process.pid).children(recursive=True)
-            if child.status() != psutil.STATUS_ZOMBIE and "ray::" in " ".join(child.cmdline())
-        ]
+        busy = _working(process.pid) - before
     statuses = sorted(result.status for result in results_of(tmp_path / "run").values())
     assert statuses == ["failed", "ok", "refused", "refused"], command.stdout + command.stderr
     assert left["free"] == left["all"] and left["groups"] == [], left
-    assert [line for line in busy if "IDLE" not in line] == []
+    assert busy == set()
+
+
+def _working(head: int) -> set[tuple[int, str]]:
+    """Processes of tasks and actors on a cluster, those of Ray itself included, by id and name."""
+    named = [
+        (child.pid, " ".join(child.cmdline()).strip())
+        for child in psutil.Process(head).children(recursive=True)
+        if child.status() != psutil.STATUS_ZOMBIE
+    ]
+    return {(pid, name) for pid, name in named if name.startswith("ray::") and "IDLE" not in name}

@@ -145,11 +145,17 @@ def test_killed_sweep_goes_on_and_repeats_nothing_finished(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_trial_that_raises_and_one_whose_processes_die(tmp_path: Path) -> None:
-    """A rate that gives no numbers fails its trial; a killed worker and a killed trial are started again."""
+    """A rate that ruins the model fails its trial; a killed worker and a killed trial are started again."""
     file = write_recipe(
         tmp_path,
-        {"space": {RATE: {"values": [0.001, 1e30]}}, "add_baselines": False, "max_concurrent": 1},
-        training={"global_batch_rows": 2, "num_workers": 1, "num_epochs": 20, "checkpoint_every_steps": 2},
+        {"space": {RATE: {"values": [0.001, 0.9]}}, "add_baselines": False, "max_concurrent": 1},
+        training={
+            "global_batch_rows": 2,
+            "num_workers": 1,
+            "num_epochs": 20,
+            "schedule": "constant",
+            "checkpoint_every_steps": 2,
+        },
     )
     run = tmp_path / "run"
     process = start_rcpt("sweep", str(file))
