@@ -89,15 +89,12 @@ def _trials(recipe: Recipe, run: Path, terminal: Terminal) -> tuple[list[TrialRe
         proposals = Proposals(recipe, before)
         if found := len(proposals.results):
             terminal.say(f"found    {found} of {proposals.num_planned} trials in {folder.relative_to(run)}")
-        first = proposals.peek()
-        if first is None:
-            return proposals.results, proposals.num_planned
-        from rcpt_ray.sweep.on_ray import run_trials, trials_at_once
+        if proposals.peek() is not None:
+            from rcpt_ray.sweep.on_ray import run_trials
 
-        at_once = trials_at_once(recipe, first)
-        terminal.say(f"trials   {proposals.num_planned} planned, {at_once} at once; logs in {folder.relative_to(run)}")
-        with LiveTable(terminal, proposals, folder, at_once) as table:
-            run_trials(recipe, proposals, run, folder, at_once, table.show)
+            terminal.say(f"trials   {proposals.num_planned} planned; logs in {(folder / 'logs').relative_to(run)}")
+            with LiveTable(terminal, proposals, folder) as table:
+                run_trials(recipe, proposals, run, folder, table.show)
         if reason := proposals.reason_to_end():
             terminal.say(f"no more trials are begun: {reason}")
         return proposals.results, proposals.num_planned
@@ -123,7 +120,7 @@ def _key(recipe: Recipe, run: Path) -> str:
 
 def _stands(result: TrialResult, run: Path) -> bool:
     """Whether the stages that a result was read from are still there."""
-    folders = [run / name.split()[0] / use.fingerprint for name, use in result.stages.items()]
+    folders = [run / name.split()[0] / use.fingerprint for name, use in result.stages.items() if use.is_finished]
     return all(read_manifest(folder) is not None for folder in folders)
 
 

@@ -34,8 +34,9 @@ def in_words(point: Settings) -> str:
 class LiveTable:
     """Shows trials; used as a context, and told of each that begins or ends."""
 
-    def __init__(self, terminal: Terminal, proposals: Proposals, folder: Path, at_once: int) -> None:
-        self._terminal, self._proposals, self._folder, self._at_once = terminal, proposals, folder, at_once
+    def __init__(self, terminal: Terminal, proposals: Proposals, folder: Path) -> None:
+        self._terminal, self._proposals, self._folder = terminal, proposals, folder
+        self._most_at_once = 1
         self._begun: dict[str, float] = {}
         self._live = Live(get_renderable=self._table, console=terminal.console, refresh_per_second=1, transient=True)
 
@@ -53,6 +54,7 @@ class LiveTable:
         """A trial has begun, or ended with a result."""
         if result is None:
             self._begun[trial.name] = time.monotonic()
+            self._most_at_once = max(self._most_at_once, len(self._begun))
             return
         del self._begun[trial.name]
         figures = ", ".join(f"{name} {value:.4g}" for name, value in result.objectives.items())
@@ -63,12 +65,13 @@ class LiveTable:
         )
 
     def _left(self) -> str:
-        """How long the rest may take: the trials that are left, at the mean time of those that have ended."""
+        """How long the rest may take: the trials that are left, at the mean time of those that have ended, as many
+        at once as there were at most."""
         seconds = [result.seconds for result in self._proposals.results if result.status == "ok"]
         left = self._proposals.num_planned - len(self._proposals.results)
         if not seconds or left <= 0:
             return "no trial is left" if left <= 0 else "time left not known yet"
-        return f"about {duration(left * sum(seconds) / len(seconds) / self._at_once)} left"
+        return f"about {duration(left * sum(seconds) / len(seconds) / self._most_at_once)} left"
 
     def _table(self) -> Table:
         rows = list(self._rows())

@@ -39,20 +39,12 @@ Watcher = Callable[[Trial, TrialResult | None], object]
 """Hears of a trial when it begins, and when it has ended with a result."""
 
 
-def trials_at_once(recipe: Recipe, first: Trial) -> int:
-    """As many as the setting says, else as the cluster has room for now."""
-    assert recipe.sweep is not None
-    cluster.connect(recipe.cluster)
-    if recipe.sweep.max_concurrent is not None:
-        return recipe.sweep.max_concurrent
-    have = ray.cluster_resources()
-    return need_of_trial(recipe_at(recipe, first)).times_in(have.get("CPU", 0), have.get("GPU", 0))
-
-
-def run_trials(recipe: Recipe, proposals: Proposals, run: Path, folder: Path, at_once: int, watcher: Watcher) -> None:
+def run_trials(recipe: Recipe, proposals: Proposals, run: Path, folder: Path, watcher: Watcher) -> None:
     """Run trials until there are no more; each leaves its result in `folder`.
 
-    A trial whose process is lost again and again ends as failed; no trial ends the others.
+    As many run at once as sweep.max_concurrent says, else as the cluster has room for at the time; where machines come
+    on demand one more waits, so that some do come. A trial whose process is lost again and again ends as failed; no
+    trial ends the others.
     """
     cluster.connect(recipe.cluster)
     os.environ.update(_SETTINGS)
@@ -68,9 +60,8 @@ def run_trials(recipe: Recipe, proposals: Proposals, run: Path, folder: Path, at
     tuner = tune.Tuner(
         tune.with_resources(trial_function, _PLACEHOLDER),
         tune_config=tune.TuneConfig(
-            search_alg=_Asked(proposals, folder, watcher),
+            search_alg=_Asked(recipe, proposals, folder, watcher),
             num_samples=-1,
-            max_concurrent_trials=at_once,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -98,16 +89,29 @@ def _run(recipe: Recipe, trial: Trial, run: Path, folder: Path) -> None:
     now.unlink(missing_ok=True)
 
 
+def _room(recipe: Recipe, trial: Trial) -> int:
+    """How many trials like this one may run at once now."""
+    assert recipe.sweep is not None
+    if recipe.sweep.max_concurrent is not None:
+        return recipe.sweep.max_concurrent
+    have = ray.cluster_resources()
+    fitting = need_of_trial(recipe_at(recipe, trial)).times_in(have.get("CPU", 0), have.get("GPU", 0))
+    return fitting + recipe.cluster.autoscales
+
+
 class _Asked(Searcher):
     """Tune's way of asking which trial is next, and of saying that one has ended."""
 
-    def __init__(self, proposals: Proposals, folder: Path, watcher: Watcher) -> None:
+    def __init__(self, recipe: Recipe, proposals: Proposals, folder: Path, watcher: Watcher) -> None:
         super().__init__()
-        self._proposals, self._folder, self._watcher = proposals, folder, watcher
+        self._recipe, self._proposals, self._folder, self._watcher = recipe, proposals, folder, watcher
         self._running: dict[str, Trial] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """Tune's trial for the next of ours."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Tune's trial for the next of ours; None while there is no room for another."""
+        first = next(iter(self._running.values()), None)
+        if first is not None and len(self._running) >= _room(self._recipe, first):
+            return None
         trial = self._proposals.next()
         if trial is None:
             return Searcher.FINISHED

@@ -40,7 +40,7 @@ class Trial(Record):
 
 
 class StageUse(Record):
-    """A finished stage that a trial stands on; several trials may stand on one."""
+    """A stage that a trial stands on; several trials may stand on one."""
 
     fingerprint: str
     seconds: float
@@ -50,6 +50,8 @@ class StageUse(Record):
     """Whether this trial made it; else it was there, or another trial made it meanwhile."""
     engine_requests: int = 0
     """Texts that an engine wrote for it."""
+    is_finished: bool = True
+    """False for a training that was given up or failed: what it took until then."""
 
 
 class TrialResult(Record):

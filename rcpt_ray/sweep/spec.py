@@ -151,7 +151,7 @@ class SweepSpec(Settings):
     budget: BudgetSpec = BudgetSpec()
     """When no more trials are begun."""
     max_concurrent: PositiveInt | None = None
-    """Trials at once; null takes as many as the cluster has room for."""
+    """Trials at once; null takes as many as the cluster has room for, with one more where machines come on demand."""
     early_stop: EarlyStopSpec | None = None
     """Give up trainings that fall behind; null finishes every one. Needs training.watch.heldout_every_steps."""
     proxy: dict[str, Any] = Field(default_factory=dict)

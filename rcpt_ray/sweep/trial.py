@@ -24,6 +24,9 @@ from rcpt_ray.sweep.trial_recipe import recipe_at
 from rcpt_ray.terminal import Terminal
 from rcpt_ray.thoughts.meter import read_meters
 from rcpt_ray.training.guard import TrainingGivenUp
+from rcpt_ray.training.outcome import cost_of
+from rcpt_ray.training.row_file import read_rows
+from rcpt_ray.training.watch import STEPS
 
 
 def run_trial(recipe: Recipe, trial: Trial, run: Path, folder: Path, on_stage: Callable[[str], object]) -> TrialResult:
@@ -54,6 +57,8 @@ def run_trial(recipe: Recipe, trial: Trial, run: Path, folder: Path, on_stage: C
             found = {"status": _status(cause), "reason": reason_of(cause)}
             if isinstance(error, StageError):
                 found["reason"] = str(error)
+                if error.stage.name == "training" and error.stage.fingerprint is not None:
+                    uses["training"] = _unfinished(recipe_at(recipe, trial), error.stage.fingerprint, run)
             traceback.print_exception(error, file=file)
     return TrialResult(trial=trial, stages=uses, seconds=time.monotonic() - started, **found)
 
@@ -89,6 +94,22 @@ def _label(built: Built, uses: dict[str, StageUse]) -> str:
         number += 1
         label = f"{name} {number}"
     return label
+
+
+def _unfinished(own: Recipe, fingerprint: str, run: Path) -> StageUse:
+    """What the recorded steps of a training that did not end well took."""
+    (variant,) = own.variants.values()
+    spec = own.variant_settings(variant).training
+    seconds = sum(row["seconds"] + row["wait_seconds"] for row in read_rows(run / "training" / fingerprint / STEPS))
+    worker_hours = spec.num_workers * seconds / 3600
+    return StageUse(
+        fingerprint=fingerprint,
+        seconds=seconds,
+        gpu_hours=worker_hours * spec.gpus_per_worker,
+        cost=cost_of(spec, {"worker_hours": worker_hours}),
+        made_here=True,
+        is_finished=False,
+    )
 
 
 def _use(built: Built) -> StageUse:
