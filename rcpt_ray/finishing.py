@@ -13,25 +13,28 @@ from pathlib import Path
 
 from rcpt_ray import hardware
 from rcpt_ray.artifacts import Manifest, Outcome, canonical_json, hold, output_digest, read_manifest, write_atomic
-from rcpt_ray.errors import UserError
-from rcpt_ray.stage import FAILURE, Built, Stage, StageError, Together, look_up
+from rcpt_ray.errors import UserError, WorkStopped
+from rcpt_ray.stage import FAILURE, Built, Stage, StageError, Together, failed_since, failure_of, look_up
 from rcpt_ray.terminal import Terminal
 
 
 def finish(stage: Stage, run: Path, terminal: Terminal, waits: bool = False) -> Built | StageError:
     """The finished stage, as found or made now, or why it cannot be made.
 
-    One that another process holds is waited for, or refused.
+    One that another process holds is waited for, or refused; one that failed while it was waited for has failed.
     """
     found = look_up(stage, run)
     if found.manifest is not None:
         terminal.say(f"found    {stage.title}  {stage.name}/{stage.fingerprint}")
         return found
+    began_s = time.time()
     try:
         with terminal.bar(stage.title) as bar, hold(found.path, waits):
             made_meanwhile = read_manifest(found.path)
             if made_meanwhile is not None:
                 return Built(stage, found.path, made_meanwhile)
+            if waits and failed_since(found.path, began_s):
+                return StageError(stage, WorkStopped(failure_of(found.path)))
             (found.path / FAILURE).unlink(missing_ok=True)
             started = time.monotonic()
             try:

@@ -223,7 +223,9 @@ def first_sentence(error: ValidationError) -> str:
     problems = error.errors()
     # A misspelt key may be why another one is missing.
     problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
-    key = ".".join(str(step) for step in problem["loc"])
+    steps = [str(step) for step in problem["loc"]]
+    has_forms = steps[:2] in (["sweep", "space"], ["evaluation", "tasks"])  # an axis, a task: which is no setting
+    key = ".".join(steps[:3] + steps[4:] if has_forms else steps)
     rule = problem["msg"].removeprefix("Value error, ")
     match problem["type"]:
         case "extra_forbidden":

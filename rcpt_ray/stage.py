@@ -138,3 +138,11 @@ def failure_of(folder: Path | None) -> str:
     except (FileNotFoundError, NotADirectoryError):
         return ""
     return str(json.loads(told)["reason"]) if told else ""
+
+
+def failed_since(folder: Path, since_s: float) -> bool:
+    """Whether an unfinished stage has failed since a time, in seconds since the epoch."""
+    try:
+        return (folder / FAILURE).stat().st_mtime > since_s
+    except FileNotFoundError:
+        return False

@@ -3,17 +3,19 @@
 from typing import Any
 
 import pytest
-from sweep_trials import ended, run_through, swept_recipe
+from sweep_trials import ended, run_through, space_of, swept_recipe
 
 from rcpt_ray.errors import UserError
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.sweep.proposals import Proposals, spent_by
 from rcpt_ray.sweep.result import Trial
 from rcpt_ray.sweep.room import Need, need_of_trial
-from rcpt_ray.sweep.space import key_of
-from rcpt_ray.sweep.trial_recipe import recipe_at, require_valid
+from rcpt_ray.sweep.sensible import require_sensible
+from rcpt_ray.sweep.space import grid_points, key_of, point_at, unit_of
+from rcpt_ray.sweep.trial_recipe import recipe_at
 
 WEIGHTS = {"components": ["stem/thought", "law/thought", "stem/raw"], "step": 0.25}
+SIX = [f"{source}/{kind}" for source in ("stem", "law") for kind in ("thought", "raw", "paraphrase")]
 RATE = {"low": 1e-4, "high": 1e-2, "scale": "log"}
 GRID = {"space": {"training.learning_rate": {"values": [0.001, 0.002]}}, "seeds": [1, 2], "add_baselines": False}
 
@@ -109,9 +111,11 @@ def test_failed_and_refused_trials_are_tried_again_and_stopped_ones_are_not() ->
     statuses = {"0000.s1": "failed", "0000.s2": "refused", "0001.s1": "stopped", "0001.s2": "ok"}
     proposals = Proposals(recipe)
     results = [ended(trial, 1.0, status=statuses[trial.name]) for trial in iter(proposals.next, None)]
-    again = Proposals(recipe, results)
-    assert [result.trial.name for result in again.results] == ["0001.s1", "0001.s2"]
-    assert [trial.name for trial in iter(again.next, None)] == ["0000.s1", "0000.s2"]
+    for early_stop, to_do in (({}, ["0000.s1", "0000.s2"]), (None, ["0000.s1", "0000.s2", "0001.s1"])):
+        again = Proposals(swept(**GRID, early_stop=early_stop), results)
+        assert len(again.results) == 4, "what is known of a trial is known until it has ended again"
+        assert len(again.ended) == 4 - len(to_do)
+        assert [trial.name for trial in iter(again.next, None)] == to_do
 
 
 def test_spent_budget_ends_the_sweep_and_shared_stages_count_once() -> None:
@@ -145,6 +149,19 @@ def test_spent_budget_ends_the_sweep_and_shared_stages_count_once() -> None:
         ({"space": GRID["space"], "objectives": {"quiz": {"measures": {"quiz/acc": 1}}}}, "no task of the evaluation"),
         ({"space": GRID["space"], "objectives": {"a": {"measures": {"heldout": 1}}}}, "must be named task/metric"),
         ({"space": GRID["space"], "early_stop": {}}, "training.watch.heldout_every_steps"),
+        ({"space": {"training.learning_rate": 0.1}}, "sweep.space.training.learning_rate="),
+        ({"space": {"training.learning_rate": {"low": 1}}}, "sweep.space.training.learning_rate.high is missing"),
+        ({"space": {"training.attention": ["auto", "eager"]}}, "its trials would be one"),
+        ({"space": {"training.num_workers": [1, 2]}}, "its trials would be one"),
+        ({"space": {"thoughts.asked_words": {"low": 20, "high": 50}}}, "with integer: true"),
+        ({"space": GRID["space"], "budget": {"cost": 3}}, "never ends a sweep without prices"),
+        ({"space": GRID["space"], "budget": {"gpu_hours": 3}}, "uses no GPU"),
+        ({"space": GRID["space"], "objectives": {"a": {"measures": {"heldout/bits_per_byte/lwa": 1}}}}, "not measured"),
+        (
+            {"space": {"mixture.weights": {"components": SIX, "step": 0.01}}},
+            "grid of 96,560,646 points",
+        ),
+        ({"space": GRID["space"], "proxy": {"training.feed": "stream"}}, "training.feed=stream"),
         ({"space": GRID["space"], "seeds": [1, 1]}, "each once"),
         ({"space": {}}, "space"),
     ],
@@ -153,7 +170,7 @@ def test_sweep_without_sense_is_one_sentence(sweep: dict[str, Any], words: str) 
     with pytest.raises(UserError, match=words) as refused:
         recipe = swept(**sweep)
         assert recipe.sweep is not None
-        require_valid(recipe, recipe.sweep)
+        require_sensible(recipe, recipe.sweep)
         Proposals(recipe)
     assert "\n" not in str(refused.value)
 
@@ -178,3 +195,42 @@ def test_room_is_what_the_hungriest_stage_needs() -> None:
     assert need == Need(6, 0)
     assert need.times_in(13, 0) == 2 and need.times_in(4, 0) == 1
     assert Need(1, 2).times_in(64, 5) == 2
+
+
+def test_setting_takes_effect_whatever_the_arm_overrides() -> None:
+    arm = {"overrides": {"thoughts.sampling.max_thought_tokens": 64, "thoughts.sampling": {"max_thought_tokens": 64}}}
+    space = {"thoughts.sampling.max_thought_tokens": [32, 128]}
+    recipe = swept_recipe({"space": space, "add_baselines": False}, arms={"reasoning": arm})
+    made = [recipe_at(recipe, trial) for trial in iter(Proposals(recipe).next, None)]
+    lengths = [own.arm_settings("reasoning").thoughts.sampling.max_thought_tokens for own in made]
+    assert lengths == [32, 128]
+
+
+def test_seeds_are_those_of_the_comparison_where_the_sweep_names_none() -> None:
+    recipe = swept_recipe({"space": GRID["space"], "add_baselines": False}, comparison={"seeds": [4, 5]})
+    assert [trial.seed for trial in iter(Proposals(recipe).next, None)] == [4, 5, 4, 5]
+
+
+def test_optuna_learns_from_trials_that_were_given_up() -> None:
+    """Rates below 0.001 are given up; told as no answer at all, they would be looked at again and again."""
+    recipe = swept(
+        space={"training.learning_rate": RATE},
+        searcher="optuna",
+        budget={"trials": 50},
+        add_baselines=False,
+    )
+    proposals = Proposals(recipe)
+    asked = []
+    while (trial := proposals.next()) is not None:
+        rate = trial.point["training.learning_rate"]
+        asked.append(rate)
+        proposals.tell(ended(trial, rate, status="stopped", objectives={}) if rate < 0.001 else ended(trial, rate))
+    assert sum(rate < 0.001 for rate in asked[-25:]) < 10
+
+
+@pytest.mark.parametrize("axis", [RATE, {"values": [1, 5, 9]}, {"low": 2, "high": 30, "integer": True}])
+def test_baselines_have_a_place_in_the_searchers_own_terms(axis: dict[str, Any]) -> None:
+    space = space_of(**{"training.learning_rate": axis, "mixture.weights": WEIGHTS})
+    for point in grid_points(space):
+        unit_D = unit_of(point, space)
+        assert unit_D is not None and point_at(unit_D, space) == point

@@ -6,6 +6,7 @@
 Trials make their stages in the run folder, where those of other trials, sweeps and `rcpt run` are found by fingerprint.
 """
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -13,23 +14,27 @@ from hashlib import sha256
 from pathlib import Path
 
 from rcpt_ray import cluster
-from rcpt_ray.artifacts import Outcome, fingerprint, hold, open_run, read_manifest
+from rcpt_ray.artifacts import Outcome, fingerprint, hold, open_run
 from rcpt_ray.command import StageFailed, failure
 from rcpt_ray.errors import UserError
 from rcpt_ray.finishing import finish
+from rcpt_ray.models import ResolvedModel, resolve_model
 from rcpt_ray.pipeline import build_pipeline
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.report.public import public_recipe
+from rcpt_ray.settings import ModelSpec
 from rcpt_ray.stage import Builder, Built, Stage, StageError
 from rcpt_ray.sweep.live import LiveTable
-from rcpt_ray.sweep.proposals import Proposals
+from rcpt_ray.sweep.proposals import KEPT, Proposals
 from rcpt_ray.sweep.result import TrialResult, read_results
+from rcpt_ray.sweep.sensible import definition_of, require_sensible
 from rcpt_ray.sweep.spec import STAGE_VERSION
-from rcpt_ray.sweep.trial_recipe import recipe_at, require_valid
+from rcpt_ray.sweep.trial_recipe import mistake_at, recipe_at
 from rcpt_ray.terminal import Bar, Terminal, quiet_terminal
+from rcpt_ray.written import Resolve
 
-_NOT_IN_KEY = ("budget", "max_concurrent", "confidence", "early_stop")
-"""What of a sweep's settings changes which trials are made, or what is told of them, but not a trial."""
+_NOT_IN_KEY = ("budget", "max_concurrent", "confidence", "early_stop", "proxy", "arm")
+"""What of a sweep's settings changes which trials are made, or what is told of them, or stands in their recipes."""
 
 
 def sweep_command(recipe: Recipe, source: str, apply_to: str | None = None) -> None:
@@ -46,9 +51,8 @@ def sweep_command(recipe: Recipe, source: str, apply_to: str | None = None) -> N
     sweep = recipe.sweep
     if sweep is None:
         raise UserError(f"{source} has no sweep: section; write one as in jobs/recipes/sweep.yaml")
-    if apply_to is not None and Path(apply_to).exists():
-        raise UserError(f"--apply {apply_to} is there already; give a new file")
-    require_valid(recipe, sweep)
+    _require_new_file(apply_to)
+    require_sensible(recipe, sweep)
     started = time.monotonic()
     run = open_run(recipe.run, recipe.model_dump(mode="json"))
     log = run / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-sweep.log"
@@ -66,28 +70,51 @@ def sweep_command(recipe: Recipe, source: str, apply_to: str | None = None) -> N
         terminal.say(f"done in {time.monotonic() - started:.0f} s: {_in_words(statuses)}")
         for name in ("report.html", "report.md"):
             terminal.say(f"report   {built.path / name}")
+        if statuses["failed"]:
+            kept_back = "; --apply waits until none fails" if apply_to is not None else ""
+            terminal.say(f"{statuses['failed']} trials failed; the same command tries them again{kept_back}")
+            raise StageFailed(1)
         if not statuses["ok"]:
-            raise UserError(f"no trial could be made; the first one was not because {results[0].reason}")
+            raise UserError(f"no trial gave a figure; the first one did not because {results[0].reason}")
         if apply_to is not None:
             from rcpt_ray.sweep.answer import answer
             from rcpt_ray.sweep.apply import applied_recipe, write_applied
 
             write_applied(Path(apply_to), applied_recipe(Path(source), recipe, answer(recipe, results)))
             terminal.say(f"applied  {apply_to}")
-        if statuses["failed"]:
-            terminal.say(f"{statuses['failed']} trials failed; the same command tries them again")
-            raise StageFailed(1)
+
+
+def _resolve(spec: ModelSpec, tokenizer_only: bool) -> ResolvedModel:
+    return resolve_model(spec.reference, revision=spec.revision, tokenizer_only=tokenizer_only)
+
+
+def _forget_curves(folder: Path, keep: Sequence[str]) -> None:
+    """Trials that are tried again are no rivals of themselves, and those of an earlier sweep are none of this one."""
+    for file in folder.iterdir():
+        if file.stem not in keep:
+            file.unlink()
+
+
+def _require_new_file(apply_to: str | None) -> None:
+    if apply_to is None:
+        return
+    if Path(apply_to).exists():
+        raise UserError(f"--apply {apply_to} is there already; give a new file")
+    if not Path(apply_to).absolute().parent.is_dir():
+        raise UserError(f"--apply {apply_to} would stand in a folder that does not exist; make it first")
 
 
 def _trials(recipe: Recipe, run: Path, terminal: Terminal) -> tuple[list[TrialResult], int]:
     """The results of all trials, those made now and those found, and how many were planned."""
-    folder = run / "trials" / _key(recipe, run)
-    for name in ("logs", "now", "curves"):
+    resolve = functools.cache(_resolve)
+    folder = run / "trials" / _key(recipe, run, resolve)
+    for name in ("logs", "now", "curves", "made"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     with hold(folder):
-        before = [result for result in read_results(folder) if _stands(result, run)]
+        before = [result for result in read_results(folder) if _stands(result, recipe, run, resolve)]
         proposals = Proposals(recipe, before)
-        if found := len(proposals.results):
+        _forget_curves(folder / "curves", [result.trial.name for result in proposals.ended])
+        if found := len(proposals.ended):
             terminal.say(f"found    {found} of {proposals.num_planned} trials in {folder.relative_to(run)}")
         if proposals.peek() is not None:
             from rcpt_ray.sweep.on_ray import run_trials
@@ -100,28 +127,35 @@ def _trials(recipe: Recipe, run: Path, terminal: Terminal) -> tuple[list[TrialRe
         return proposals.results, proposals.num_planned
 
 
-def _key(recipe: Recipe, run: Path) -> str:
-    """What defines the trials: settings, and the contents of files and models; UserError where one is missing."""
+def _key(recipe: Recipe, run: Path, resolve: Resolve) -> str:
+    """What defines the trials, as far as settings do; UserError where no point can be tried, or an input is missing."""
     assert recipe.sweep is not None
-    first = Proposals(recipe).peek()
-    assert first is not None
-    planned = build_pipeline(recipe_at(recipe, first), Builder.looking_up(run), "evaluation")
-    assert planned.corpus is not None and planned.student is not None
-    (arm,) = planned.arms.values()
-    assert arm.evaluation is not None
-    made_by_trials = ("corpus", "model", "thoughts")
-    inputs = {name: str(digest) for name, digest in arm.evaluation.stage.inputs.items() if name not in made_by_trials}
-    inputs |= {"corpus": str(planned.corpus.stage.fingerprint), "student": planned.student.checksum}
-    inputs |= {f"teacher of {name}": writers.teacher.checksum for name, writers in planned.writers.items()}
-    settings = public_recipe(recipe.model_dump(mode="json", exclude={"cluster", "report", "comparison", "name"}))
-    settings["sweep"] = {name: value for name, value in settings["sweep"].items() if name not in _NOT_IN_KEY}
-    return fingerprint("trials", STAGE_VERSION, settings, inputs)
+    proposals = Proposals(recipe)
+    trials = iter(proposals.next, None)
+    first = next((trial for trial in trials if mistake_at(recipe, trial.point) is None), None)
+    if first is None:
+        raise UserError(f"no point of the sweep can be tried: {mistake_at(recipe, proposals.trials[0].point)}")
+    own = recipe_at(recipe, first)
+    build_pipeline(own, Builder.looking_up(run), "evaluation", resolve)
+    sweep = recipe.sweep.model_dump(mode="json", exclude=set(_NOT_IN_KEY))
+    return fingerprint("trials", STAGE_VERSION, definition_of(own) | {"sweep": sweep}, {})
 
 
-def _stands(result: TrialResult, run: Path) -> bool:
-    """Whether the stages that a result was read from are still there."""
-    folders = [run / name.split()[0] / use.fingerprint for name, use in result.stages.items() if use.is_finished]
-    return all(read_manifest(folder) is not None for folder in folders)
+def _stands(result: TrialResult, recipe: Recipe, run: Path, resolve: Resolve) -> bool:
+    """Whether a trial would come to this result again: its last stage is the one that it would have now.
+
+    Raises:
+        UserError: an input of the trial is missing.
+    """
+    last = "evaluation" if result.status == "ok" else "training"
+    if result.status not in KEPT or last not in result.stages:
+        return True  # to be tried again in any case
+    own = recipe_at(recipe, result.trial)
+    (arm,) = build_pipeline(own, Builder.looking_up(run), last, resolve).arms.values()
+    built = getattr(arm, last)
+    if built is None or built.stage.fingerprint != result.stages[last].fingerprint:
+        return False
+    return result.status == "stopped" or built.manifest is not None
 
 
 def _report(recipe: Recipe, results: Sequence[TrialResult], planned: int, run: Path, terminal: Terminal) -> Built:

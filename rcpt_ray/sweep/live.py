@@ -58,7 +58,7 @@ class LiveTable:
             return
         del self._begun[trial.name]
         figures = ", ".join(f"{name} {value:.4g}" for name, value in result.objectives.items())
-        num_ended = len(self._proposals.results)
+        num_ended = len(self._proposals.ended)
         self._terminal.say(
             f"trial    {trial.name}  {in_words(trial.point)}  {result.status}  {figures or result.reason}  "
             f"{result.seconds:.0f} s  ({num_ended} of {self._proposals.num_planned}, {self._left()})"
@@ -67,8 +67,8 @@ class LiveTable:
     def _left(self) -> str:
         """How long the rest may take: the trials that are left, at the mean time of those that have ended, as many
         at once as there were at most."""
-        seconds = [result.seconds for result in self._proposals.results if result.status == "ok"]
-        left = self._proposals.num_planned - len(self._proposals.results)
+        seconds = [result.seconds for result in self._proposals.ended if result.status == "ok"]
+        left = self._proposals.num_planned - len(self._proposals.ended)
         if not seconds or left <= 0:
             return "no trial is left" if left <= 0 else "time left not known yet"
         return f"about {duration(left * sum(seconds) / len(seconds) / self._most_at_once)} left"
@@ -76,7 +76,7 @@ class LiveTable:
     def _table(self) -> Table:
         rows = list(self._rows())
         hidden = len(rows) - _ROWS
-        title = f"{len(self._proposals.results)} of {self._proposals.num_planned} trials have ended, {self._left()}"
+        title = f"{len(self._proposals.ended)} of {self._proposals.num_planned} trials have ended, {self._left()}"
         table = Table(title=title + (f"; the last {_ROWS} of {len(rows)}" if hidden > 0 else ""))
         for column in ("trial", "settings", "state", *self._proposals.sweep.objectives, "time"):
             table.add_column(column)
@@ -86,7 +86,7 @@ class LiveTable:
 
     def _rows(self) -> Iterator[list[str]]:
         objectives = list(self._proposals.sweep.objectives)
-        ended = {result.trial.name: result for result in self._proposals.results}
+        ended = {result.trial.name: result for result in self._proposals.ended}
         for trial in self._proposals.trials:
             result = ended.get(trial.name)
             if trial.name in self._begun:

@@ -8,7 +8,8 @@ behind gives itself up. What counts is the trial's file of its result; Tune's ow
 
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from rcpt_ray import cluster
+from rcpt_ray.errors import reason_of
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.sweep.proposals import Proposals
 from rcpt_ray.sweep.result import Trial, TrialResult, read_result, write_result
 from rcpt_ray.sweep.room import need_of_trial
 from rcpt_ray.sweep.trial import run_trial
-from rcpt_ray.sweep.trial_recipe import recipe_at
+from rcpt_ray.sweep.trial_recipe import mistake_at, recipe_at
 
 _PLACEHOLDER = {"memory": 2**20}
 """A trial's placement group must ask for something."""
@@ -52,10 +54,13 @@ def run_trials(recipe: Recipe, proposals: Proposals, run: Path, folder: Path, wa
     shutil.rmtree(storage, ignore_errors=True)
 
     def trial_function(config: dict[str, Any]) -> dict[str, Any]:
-        # "DEFAULT" leaves the trial's placement group.
-        task = ray.remote(num_cpus=0, max_retries=_RETRIES, scheduling_strategy="DEFAULT")(_run)
-        ray.get(task.remote(recipe, config["trial"], run, folder))
-        return {"done": True}
+        # "DEFAULT" leaves the trial's placement group. A process that is lost is Tune's to retry, with its machine.
+        task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy="DEFAULT")(_run)
+        try:
+            ray.get(task.remote(recipe, config["trial"], run, folder))
+        except ray.exceptions.RayTaskError as error:
+            return {"reason": reason_of(error)}
+        return {"reason": ""}
 
     tuner = tune.Tuner(
         tune.with_resources(trial_function, _PLACEHOLDER),
@@ -89,14 +94,16 @@ def _run(recipe: Recipe, trial: Trial, run: Path, folder: Path) -> None:
     now.unlink(missing_ok=True)
 
 
-def _room(recipe: Recipe, trial: Trial) -> int:
-    """How many trials like this one may run at once now."""
+def _has_room(recipe: Recipe, running: Sequence[Trial]) -> bool:
+    """Whether one more trial may run beside these."""
     assert recipe.sweep is not None
     if recipe.sweep.max_concurrent is not None:
-        return recipe.sweep.max_concurrent
+        return len(running) < recipe.sweep.max_concurrent
+    # Those whose settings cannot be had need nothing, and end at once.
+    needs = [need_of_trial(recipe_at(recipe, one)) for one in running if mistake_at(recipe, one.point) is None]
     have = ray.cluster_resources()
-    fitting = need_of_trial(recipe_at(recipe, trial)).times_in(have.get("CPU", 0), have.get("GPU", 0))
-    return fitting + recipe.cluster.autoscales
+    fitting = min((need.times_in(have.get("CPU", 0), have.get("GPU", 0)) for need in needs), default=len(running) + 1)
+    return len(running) < fitting + recipe.cluster.autoscales
 
 
 class _Asked(Searcher):
@@ -106,16 +113,16 @@ class _Asked(Searcher):
         super().__init__()
         self._recipe, self._proposals, self._folder, self._watcher = recipe, proposals, folder, watcher
         self._running: dict[str, Trial] = {}
+        self._begun_s: dict[str, float] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Tune's trial for the next of ours; None while there is no room for another."""
-        first = next(iter(self._running.values()), None)
-        if first is not None and len(self._running) >= _room(self._recipe, first):
+        if self._running and not _has_room(self._recipe, list(self._running.values())):
             return None
         trial = self._proposals.next()
         if trial is None:
             return Searcher.FINISHED
-        self._running[trial_id] = trial
+        self._running[trial_id], self._begun_s[trial_id] = trial, time.monotonic()
         (self._folder / f"{trial.name}.json").unlink(missing_ok=True)
         self._watcher(trial, None)
         return {"trial": trial}
@@ -125,12 +132,13 @@ class _Asked(Searcher):
         trial = self._running.pop(trial_id, None)
         if trial is None:
             return
+        seconds = time.monotonic() - self._begun_s.pop(trial_id)
         ended = read_result(self._folder, trial)
         if ended is None:
-            log = self._folder / "logs" / f"{trial.name}.log"
-            reason = f"its process was lost {_RETRIES + 1} times; the last words are in {log}"
+            reason = (result or {}).get("reason") or f"its process was lost {_RETRIES + 1} times"
             ended = TrialResult(trial=trial, status="failed", reason=reason)
-            write_result(self._folder, ended)
+        ended = ended.model_copy(update={"seconds": seconds})
+        write_result(self._folder, ended)
         self._proposals.tell(ended)
         self._watcher(trial, ended)
 

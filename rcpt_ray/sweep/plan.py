@@ -8,7 +8,8 @@ from rcpt_ray.recipe import Recipe
 from rcpt_ray.sweep.live import in_words
 from rcpt_ray.sweep.proposals import Proposals
 from rcpt_ray.sweep.result import Trial
-from rcpt_ray.sweep.trial_recipe import recipe_at, require_valid
+from rcpt_ray.sweep.sensible import require_sensible
+from rcpt_ray.sweep.trial_recipe import recipe_at
 from rcpt_ray.terminal import table_console
 
 
@@ -21,7 +22,7 @@ def print_sweep(recipe: Recipe) -> None:
     sweep = recipe.sweep
     if sweep is None:
         raise UserError("the recipe has no sweep: section; write one as in jobs/recipes/sweep.yaml")
-    require_valid(recipe, sweep)
+    require_sensible(recipe, sweep)
     proposals = Proposals(recipe)
     known = proposals.trials if sweep.searcher == "optuna" else list(iter(proposals.next, None))
     console = table_console()

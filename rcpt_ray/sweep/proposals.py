@@ -11,12 +11,13 @@ from rcpt_ray.errors import UserError
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.sweep.result import Role, Trial, TrialResult
 from rcpt_ray.sweep.searchers import searcher_of
-from rcpt_ray.sweep.space import Settings, grid_points, key_of, num_dimensions, point_at, stratified_point
+from rcpt_ray.sweep.space import Settings, grid_points, grid_size, key_of, num_dimensions, point_at, stratified_point
 from rcpt_ray.sweep.spec import BudgetSpec, SweepSpec
 from rcpt_ray.sweep.trial_recipe import own_point
 
 KEPT = ("ok", "stopped")
-"""How a trial has ended that is not tried again."""
+"""How a trial has ended that is not tried again; a stopped one is where nothing is to be stopped any more."""
+_MOST_IN_A_GRID = 10_000
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,14 @@ class Proposals:
         """
         assert recipe.sweep is not None
         self.sweep = recipe.sweep
-        self.seeds = self.sweep.seeds or [recipe.seed]
+        self.seeds = self.sweep.seeds or recipe.comparison.seeds or [recipe.seed]
+        self._kept = KEPT if self.sweep.early_stop is not None else ("ok",)
         self._searcher = searcher_of(self.sweep, recipe.seed)
         self._points: list[list[Trial]] = []
         self._known: set[str] = set()
         self._handed_out: set[str] = set()
         self._results: dict[str, TrialResult] = {}
+        self._before: dict[str, TrialResult] = {}
         for role, point in _baselines(recipe, self.sweep):
             self._add(role, point, {})
         self.num_planned = self._plan()
@@ -70,9 +73,15 @@ class Proposals:
         return [trial for trials in self._points for trial in trials]
 
     @property
-    def results(self) -> list[TrialResult]:
-        """What became of those that have ended, in their order."""
+    def ended(self) -> list[TrialResult]:
+        """What became of those that are not tried again by this command, in their order."""
         return [self._results[trial.name] for trial in self.trials if trial.name in self._results]
+
+    @property
+    def results(self) -> list[TrialResult]:
+        """The same with what an earlier command left of those that are still to be tried again."""
+        known = self._before | self._results
+        return [known[trial.name] for trial in self.trials if trial.name in known]
 
     def peek(self) -> Trial | None:
         """A trial that nobody has had; None where the budget or the space has come to its end."""
@@ -103,11 +112,7 @@ class Proposals:
 
     def _open(self) -> Trial | None:
         """The first trial that is still to be made."""
-        for trial in self.trials:
-            result = self._results.get(trial.name)
-            if trial.name not in self._handed_out and (result is None or result.status not in KEPT):
-                return trial
-        return None
+        return next((one for one in self.trials if one.name not in self._handed_out | self._results.keys()), None)
 
     def _add(self, role: Role, point: Settings, asked: dict[str, float]) -> None:
         self._known.add(key_of(point))
@@ -139,8 +144,12 @@ class Proposals:
                 break
         known = {trial.name: trial for trial in self.trials}
         for result in before:
-            if known.get(result.trial.name) == result.trial and result.status in KEPT:
+            if known.get(result.trial.name) != result.trial:
+                continue
+            if result.status in self._kept:
                 self.tell(result)
+            else:
+                self._before[result.trial.name] = result
 
     def _plan(self) -> int:
         """Trials in all, as far as the space and the budget go."""
@@ -153,12 +162,15 @@ class Proposals:
         if self.sweep.searcher != "grid":
             assert budget is not None
             return budget // num_seeds * num_seeds
+        size, way_out = grid_size(self.sweep.space), "take fewer values, or set sweep.searcher=random"
+        if size > _MOST_IN_A_GRID:
+            raise UserError(f"sweep.space is a grid of {size:,} points, and {_MOST_IN_A_GRID:,} is the most; {way_out}")
         keys = {key_of(point) for point in grid_points(self.sweep.space)} | self._known
         planned = len(keys) * num_seeds
         if budget is not None and planned > budget:
             raise UserError(
                 f"sweep.budget.trials={budget} is less than the {planned} trials of the grid: {len(keys)} points with "
-                f"{num_seeds} seed(s) each; raise it, take fewer values, or set sweep.searcher=random"
+                f"{num_seeds} seed(s) each; raise it, {way_out}"
             )
         return planned
 

@@ -3,11 +3,12 @@
 TRIALS/<number>.s<seed>.json    written whole when the trial has ended, so a killed sweep repeats nothing finished
 """
 
+import contextlib
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rcpt_ray.artifacts import canonical_json, write_atomic
 
@@ -47,7 +48,7 @@ class StageUse(Record):
     gpu_hours: float
     cost: float | None
     made_here: bool
-    """Whether this trial made it; else it was there, or another trial made it meanwhile."""
+    """Whether this trial made it, in this command or an earlier one; else it was there, or another trial made it."""
     engine_requests: int = 0
     """Texts that an engine wrote for it."""
     is_finished: bool = True
@@ -72,12 +73,16 @@ class TrialResult(Record):
     num_tokens: int | None = None
     """Tokens of its mixture."""
     seconds: float = 0.0
-    """From its begin to its end, waiting for other trials' stages included."""
+    """From when the trial was asked for to when its result was read."""
+    made_seconds: float = 0.0
+    """Of these, what went into stages that were made."""
+    waited_seconds: float = 0.0
+    """Of these, what went into waiting for stages that other trials made."""
 
     @property
     def overhead_seconds(self) -> float:
-        """What it took besides the stages that it made; with waiting for those of others."""
-        return self.seconds - sum(use.seconds for use in self.stages.values() if use.made_here)
+        """What the sweep itself took of them."""
+        return self.seconds - self.made_seconds - self.waited_seconds
 
 
 TRIAL_ROW = pa.schema(
@@ -117,8 +122,12 @@ def read_result(folder: Path, trial: Trial) -> TrialResult | None:
 
 
 def read_results(folder: Path) -> list[TrialResult]:
-    """All results in a folder, in the order in which the trials were asked for."""
-    return [TrialResult.model_validate_json(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    """All results in a folder, in the order in which trials were asked for; those of other versions are left out."""
+    results = []
+    for file in sorted(folder.glob("*.json")):
+        with contextlib.suppress(ValidationError):
+            results.append(TrialResult.model_validate_json(file.read_text(encoding="utf-8")))
+    return results
 
 
 def table_of(results: list[TrialResult]) -> pa.Table:

@@ -24,7 +24,7 @@ class Need:
 
 
 def need_of_trial(recipe: Recipe) -> Need:
-    """The most that a stage of a trial's recipe asks for; stages of a streaming training count together."""
+    """The most that a stage of a trial's recipe asks for."""
     (arm,) = recipe.arms
     settings = recipe.arm_settings(arm)
     pool, training, evaluation = settings.thoughts.pool, settings.training, recipe.evaluation
@@ -32,8 +32,6 @@ def need_of_trial(recipe: Recipe) -> Need:
     workers = Need(
         training.num_workers * training.cpus_per_worker, float(training.num_workers * training.gpus_per_worker)
     )
-    if training.feed == "stream":
-        workers = workers.beside(engine)
     used = engines_used(evaluation)
     measured = Need(evaluation.cpus, evaluation.gpus) if "transformers" in used else Need(0, 0)
     if evaluation.beside_training:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from rcpt_ray.sweep.result import TrialResult
-from rcpt_ray.sweep.space import Settings, grid_points, key_of, point_at, random_points
+from rcpt_ray.sweep.space import Settings, grid_points, key_of, point_at, random_points, unit_of
 from rcpt_ray.sweep.spec import SimplexAxis, SweepSpec, ValuesAxis
 
 _MOST_KNOWN = 10_000
@@ -75,6 +75,7 @@ class OptunaSearcher:
             sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True, multivariate=True),
         )
         self._waiting: dict[str, Any] = {}
+        self._known: dict[str, list[float]] = {}
 
     def ask(self, known: Container[str]) -> Asked | None:
         """Where the model of what was told so far expects the most."""
@@ -91,25 +92,58 @@ class OptunaSearcher:
         return None
 
     def tell(self, results: Sequence[TrialResult]) -> None:
-        """A point that was asked for, now or by an earlier command; one with a trial that is not ok has failed."""
+        """A point that was asked for, now or by an earlier command, or that Optuna did not ask for.
+
+        One that was given up or cannot be had counts as bad as the worst known: as no answer it would be looked at
+        again and again.
+        """
         import optuna
 
-        asked = results[0].trial.asked
-        ok = all(result.status == "ok" for result in results)
-        values = [statistics.fmean(each.objectives[name] for each in results) for name in self._sweep.objectives if ok]
-        state = optuna.trial.TrialState.COMPLETE if ok else optuna.trial.TrialState.FAIL
+        asked = results[0].trial.asked or self._asked_for(results[0].trial.point)
+        if asked is None:
+            return
+        values = self._values_of(results)
+        state = optuna.trial.TrialState.FAIL if values is None else optuna.trial.TrialState.COMPLETE
         waiting = self._waiting.pop(_key(asked), None)
         if waiting is not None:
-            self._study.tell(waiting, values if ok else None, state=state)
-        elif asked:
-            self._study.add_trial(
-                optuna.trial.create_trial(
-                    params=self._params(asked),
-                    distributions=self._distributions,
-                    values=values if ok else None,
-                    state=state,
-                )
+            self._study.tell(waiting, values, state=state)
+            return
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                params=self._params(asked), distributions=self._distributions, values=values, state=state
             )
+        )
+
+    def _values_of(self, results: Sequence[TrialResult]) -> list[float] | None:
+        """Means of the objectives over a point's seeds; None where nothing is known to go by."""
+        values: list[float] = []
+        for name, spec in self._sweep.objectives.items():
+            known = self._known.setdefault(name, [])
+            own = [result.objectives[name] for result in results if result.status == "ok"]
+            known += own
+            bad = [result for result in results if result.status in ("stopped", "refused")]
+            if known:
+                own += [max(known) if spec.goal == "minimize" else min(known)] * len(bad)
+            if own:
+                values.append(statistics.fmean(own))
+        return values if len(values) == len(self._sweep.objectives) else None
+
+    def _asked_for(self, point: Settings) -> dict[str, float] | None:
+        """Where Optuna would have looked to find a point; None where its space does not hold it."""
+        unit_D = unit_of(point, self._sweep.space)
+        if unit_D is None:
+            return None
+        asked: dict[str, float] = {}
+        places = iter(unit_D)
+        for setting, axis in self._sweep.space.items():
+            match axis:
+                case SimplexAxis():
+                    asked |= {f"{setting}.{component}": next(places) for component in axis.components}
+                case ValuesAxis():
+                    asked[setting] = float(int(next(places) * len(axis.values)))
+                case _:
+                    asked[setting] = next(places)
+        return asked
 
     def _params(self, asked: dict[str, float]) -> dict[str, Any]:
         import optuna

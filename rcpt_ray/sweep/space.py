@@ -94,10 +94,35 @@ def point_at(unit_D: Sequence[float], space: Mapping[str, Axis]) -> Settings:
     return point
 
 
+def unit_of(point: Settings, space: Mapping[str, Axis]) -> list[float] | None:
+    """A place of the unit cube where `point_at` finds a point; None where the space does not hold it."""
+    unit_D: list[float] = []
+    for setting, axis in space.items():
+        value = point[setting]
+        match axis:
+            case SimplexAxis():
+                unit_D += [math.exp(-value.get(component, 0.0)) for component in axis.components]
+            case ValuesAxis():
+                if value not in axis.values:
+                    return None
+                unit_D.append((axis.values.index(value) + 0.5) / len(axis.values))
+            case RangeAxis():
+                low, high, here = axis.low, axis.high, float(value)
+                if axis.scale == "log":
+                    low, high, here = math.log(low), math.log(high), math.log(here)
+                unit_D.append((here - low) / (high - low))
+    return unit_D
+
+
 def grid_points(space: Mapping[str, Axis]) -> list[Settings]:
     """Every combination: the first setting changes slowest."""
     levels = [list(_levels(axis)) for axis in space.values()]
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*levels)]
+
+
+def grid_size(space: Mapping[str, Axis]) -> int:
+    """How many combinations there are, at most: levels of a range that are rounded to one number count as several."""
+    return math.prod(_num_levels(axis) for axis in space.values())
 
 
 def random_points(space: Mapping[str, Axis], seed: int) -> Iterator[Settings]:
@@ -123,6 +148,22 @@ def key_of(point: Settings) -> str:
     return json.dumps(point, sort_keys=True)
 
 
+def _num_levels(axis: Axis) -> int:
+    match axis:
+        case ValuesAxis():
+            return len(axis.values)
+        case RangeAxis():
+            return axis.levels
+        case SimplexAxis():
+            number = len(axis.components)
+            return math.comb(_free_steps(axis) + number - 1, number - 1)
+
+
+def _free_steps(axis: SimplexAxis) -> int:
+    """Steps that are shared out when every component has its least share."""
+    return round((1 - axis.least * len(axis.components)) / axis.step)
+
+
 def _levels(axis: Axis) -> Iterator[Any]:
     match axis:
         case ValuesAxis():
@@ -131,7 +172,7 @@ def _levels(axis: Axis) -> Iterator[Any]:
             levels = [_between(axis, place) for place in np.linspace(0, 1, axis.levels)]
             yield from dict.fromkeys(levels)
         case SimplexAxis():
-            number, free = len(axis.components), round((1 - axis.least * len(axis.components)) / axis.step)
+            number, free = len(axis.components), _free_steps(axis)
             # Stars and bars: where the bars between the components stand among the steps.
             for bars in itertools.combinations(range(free + number - 1), number - 1):
                 ends = (-1, *bars, free + number - 1)
@@ -151,7 +192,7 @@ def _between(axis: RangeAxis, unit: float) -> float | int:
 def _shares(unit_K: Sequence[float], axis: SimplexAxis) -> dict[str, float]:
     """Multiples of the step that sum to 1 and lie nearest to where the cube says (largest remainders)."""
     weights_K = -np.log(np.clip(unit_K, 1e-12, 1 - 1e-12))
-    free = round((1 - axis.least * len(axis.components)) / axis.step)
+    free = _free_steps(axis)
     exact_K = free * weights_K / weights_K.sum()
     steps_K = np.floor(exact_K)
     for place in np.argsort(steps_K - exact_K, kind="stable")[: free - int(steps_K.sum())]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from rcpt_ray.comparison import Seed
 from rcpt_ray.settings import PositiveInt, Settings, Share
@@ -82,13 +82,22 @@ class SimplexAxis(Settings):
 
 
 def _form(value: Any) -> str:
-    keys = value if isinstance(value, dict) else type(value).model_fields
-    return "simplex" if "components" in keys else "values" if "values" in keys else "range"
+    match value:
+        case dict():
+            return "simplex" if "components" in value else "values" if "values" in value else "range"
+        case ValuesAxis():
+            return "values"
+        case SimplexAxis():
+            return "simplex"
+        case _:
+            return "range"
 
 
 Axis = Annotated[
     Annotated[ValuesAxis, Tag("values")] | Annotated[RangeAxis, Tag("range")] | Annotated[SimplexAxis, Tag("simplex")],
     Discriminator(_form),
+    # A list is short for its values.
+    BeforeValidator(lambda value: {"values": value} if isinstance(value, list) else value),
 ]
 
 
@@ -136,7 +145,7 @@ class SweepSpec(Settings):
     arm: str
     """The arm that is swept; the others have no part in it."""
     space: dict[str, Axis] = Field(min_length=1)
-    """What is tried, by the dotted name of a setting: values (a list), low and high, or for mixture.weights components
+    """What is tried, by the dotted name of a setting: a list of values, low and high, or for mixture.weights components
     that share 1 among them."""
     searcher: Literal["grid", "random", "optuna"] = "grid"
     """grid tries every combination; random spreads points evenly (a scrambled Sobol sequence); optuna looks more
@@ -147,7 +156,8 @@ class SweepSpec(Settings):
     """What trials are judged by, by name; with several, the trials that none beats in all are shown (Pareto front),
     and the first one is what `--apply` goes by."""
     seeds: list[Seed] | None = None
-    """Every point is tried with each of these; null takes the recipe's seed. Two or more tell noise from effect."""
+    """Every point is tried with each of these; null takes those of the comparison, else the recipe's seed. Two or more
+    tell noise from effect."""
     budget: BudgetSpec = BudgetSpec()
     """When no more trials are begun."""
     max_concurrent: PositiveInt | None = None

@@ -13,11 +13,12 @@ from typing import Any
 import pyarrow.parquet as pq
 from rich.console import Console
 
+from rcpt_ray.artifacts import write_atomic
 from rcpt_ray.errors import UserError, reason_of, user_error_behind
 from rcpt_ray.finishing import finish_all
 from rcpt_ray.pipeline import build_pipeline
 from rcpt_ray.recipe import Recipe
-from rcpt_ray.stage import Builder, Built, Stage, StageError
+from rcpt_ray.stage import Builder, Built, Stage, StageError, look_up
 from rcpt_ray.sweep.measures import measures_of, objectives_of
 from rcpt_ray.sweep.result import StageUse, Trial, TrialResult
 from rcpt_ray.sweep.trial_recipe import recipe_at
@@ -35,19 +36,24 @@ def run_trial(recipe: Recipe, trial: Trial, run: Path, folder: Path, on_stage: C
     `folder` is that of the sweep's trials. A mistake in its settings refuses the trial, a training that fell behind
     stops it, anything else fails it.
     """
-    started = time.monotonic()
     uses: dict[str, StageUse] = {}
     found: dict[str, Any] = {}
+    took = {"made": 0.0, "waited": 0.0}
     with (folder / "logs" / f"{trial.name}.log").open("a", encoding="utf-8") as file:
         terminal = Terminal(Console(file=file, width=200))
 
         def build(stages: Sequence[Stage]) -> list[Built | StageError]:
-            if stages:
+            are_there = all(look_up(stage, run).manifest is not None for stage in stages)
+            if stages and not are_there:
                 on_stage(stages[0].title)
+            began_s = time.monotonic()
             ended = finish_all(stages, run, terminal, waits=True)
-            for built in ended:
-                if isinstance(built, Built) and built.manifest is not None:
-                    uses[_label(built, uses)] = _use(built)
+            built = [one for one in ended if isinstance(one, Built) and one.manifest is not None]
+            if not are_there:
+                is_waiting = len(built) == len(ended) and not any(one.made_now for one in built)
+                took["waited" if is_waiting else "made"] += time.monotonic() - began_s
+            for one in built:
+                uses[_label(one, uses)] = _use(one, _is_made_by(trial, one, folder))
             return ended
 
         try:
@@ -60,7 +66,7 @@ def run_trial(recipe: Recipe, trial: Trial, run: Path, folder: Path, on_stage: C
                 if error.stage.name == "training" and error.stage.fingerprint is not None:
                     uses["training"] = _unfinished(recipe_at(recipe, trial), error.stage.fingerprint, run)
             traceback.print_exception(error, file=file)
-    return TrialResult(trial=trial, stages=uses, seconds=time.monotonic() - started, **found)
+    return TrialResult(trial=trial, stages=uses, made_seconds=took["made"], waited_seconds=took["waited"], **found)
 
 
 def _measured(recipe: Recipe, own: Recipe, build: Callable[[Sequence[Stage]], list[Built | StageError]]) -> Any:
@@ -112,13 +118,22 @@ def _unfinished(own: Recipe, fingerprint: str, run: Path) -> StageUse:
     )
 
 
-def _use(built: Built) -> StageUse:
+def _is_made_by(trial: Trial, built: Built, folder: Path) -> bool:
+    """Whether this trial made a stage, now or before it was killed: whoever makes one leaves a note."""
+    note = folder / "made" / f"{built.record.stage}-{built.record.fingerprint}.txt"
+    if built.made_now:
+        write_atomic(note, trial.name)
+        return True
+    return note.exists() and note.read_text(encoding="utf-8") == trial.name
+
+
+def _use(built: Built, made_here: bool) -> StageUse:
     manifest = built.record
     return StageUse(
         fingerprint=manifest.fingerprint,
         seconds=manifest.seconds,
         gpu_hours=float(manifest.details.get("gpu_hours", 0.0)),
         cost=manifest.cost,
-        made_here=built.made_now,
+        made_here=made_here,
         engine_requests=sum(reading.num_rows for reading in read_meters(built.path)),
     )

@@ -32,17 +32,17 @@ def check_sweep(recipe: "Recipe", sweep: SweepSpec) -> None:
             f"sweep.arm={sweep.arm} is matched to {settings.mixture.matched_to}, which is no part of a trial; sweep "
             "another arm, or give this one mixture.num_tokens instead"
         )
-    check_objectives(sweep, list(recipe.evaluation.tasks), recipe.evaluation.heldout_bits_per_byte)
+    if sweep.proxy.get("training.feed", settings.training.feed) == "stream":
+        raise ValueError(
+            f"sweep.arm={sweep.arm} has training.feed=stream, which is for one long training; sweep with "
+            "training.feed=packed"
+        )
+    domains = [source.domain for source in recipe.corpus.sources.values()]
+    check_objectives(sweep, recipe.evaluation, domains)
     for name in [*sweep.space, *sweep.proxy]:
         where = f"sweep.{'space' if name in sweep.space else 'proxy'}.{name}"
         if name.split(".")[0] in _NOT_SWEPT or "." not in name:
             raise ValueError(f"{where} is no setting of a stage; name one such as mixture.thought_share")
-    is_watched = settings.training.watch.heldout_every_steps is not None and recipe.corpus.heldout_share > 0
-    if sweep.early_stop is not None and not is_watched:
-        raise ValueError(
-            "sweep.early_stop compares held-out bits per byte while training, which are not measured; set "
-            "training.watch.heldout_every_steps, and corpus.heldout_share above 0"
-        )
 
 
 def recipe_at(recipe: "Recipe", trial: "Trial", curves: "Path | None" = None) -> "Recipe":
@@ -73,7 +73,10 @@ def with_settings(recipe: "Recipe", arm: str, settings: dict[str, Any]) -> dict[
     values = recipe.model_dump(mode="json")
     for name, value in settings.items():
         if name.split(".")[0] in OF_ARMS:
-            values["arms"][arm]["overrides"][name] = deepcopy(value)
+            overrides = values["arms"][arm]["overrides"]
+            # Last of all: an override of the whole section that stood behind it would take it back.
+            overrides.pop(name, None)
+            overrides[name] = deepcopy(value)
         else:
             set_dotted(values, name, deepcopy(value))
     return values
@@ -106,23 +109,7 @@ def own_point(recipe: "Recipe", sweep: SweepSpec) -> dict[str, Any] | None:
     return point
 
 
-def require_valid(recipe: "Recipe", sweep: SweepSpec) -> None:
-    """UserError where a value of an axis breaks a rule of its setting, whatever the other settings are.
-
-    Each value is tried on the recipe as it is, then with the other axes at their middle; what only some combinations
-    break is told by their trials.
-    """
-    from rcpt_ray.sweep.space import grid_points, num_dimensions, point_at
-
-    middle = point_at([0.5] * num_dimensions(sweep.space), sweep.space)
-    for name, axis in sweep.space.items():
-        for point in [{name: middle[name]}] if isinstance(axis, SimplexAxis) else grid_points({name: axis}):
-            mistake = _mistake_at(recipe, point)
-            if mistake is not None and _mistake_at(recipe, middle | point) is not None:
-                raise UserError(f"sweep.space.{name}: {point[name]!r} cannot be tried: {mistake}")
-
-
-def _mistake_at(recipe: "Recipe", point: dict[str, Any]) -> str | None:
+def mistake_at(recipe: "Recipe", point: dict[str, Any]) -> str | None:
     """Why a recipe cannot be had with these settings, in words; None where it can."""
     from rcpt_ray.sweep.result import Trial
 
