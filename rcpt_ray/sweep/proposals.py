@@ -18,6 +18,7 @@ from rcpt_ray.sweep.trial_recipe import own_point
 KEPT = ("ok", "stopped")
 """How a trial has ended that is not tried again; a stopped one is where nothing is to be stopped any more."""
 _MOST_IN_A_GRID = 10_000
+_SMALLER = "take fewer values, or set sweep.searcher=random"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Proposals:
         self.sweep = recipe.sweep
         self.seeds = self.sweep.seeds or recipe.comparison.seeds or [recipe.seed]
         self._kept = KEPT if self.sweep.early_stop is not None else ("ok",)
+        _require_small_grid(self.sweep)
         self._searcher = searcher_of(self.sweep, recipe.seed)
         self._points: list[list[Trial]] = []
         self._known: set[str] = set()
@@ -162,17 +164,20 @@ class Proposals:
         if self.sweep.searcher != "grid":
             assert budget is not None
             return budget // num_seeds * num_seeds
-        size, way_out = grid_size(self.sweep.space), "take fewer values, or set sweep.searcher=random"
-        if size > _MOST_IN_A_GRID:
-            raise UserError(f"sweep.space is a grid of {size:,} points, and {_MOST_IN_A_GRID:,} is the most; {way_out}")
         keys = {key_of(point) for point in grid_points(self.sweep.space)} | self._known
         planned = len(keys) * num_seeds
         if budget is not None and planned > budget:
             raise UserError(
                 f"sweep.budget.trials={budget} is less than the {planned} trials of the grid: {len(keys)} points with "
-                f"{num_seeds} seed(s) each; raise it, {way_out}"
+                f"{num_seeds} seed(s) each; raise it, {_SMALLER}"
             )
         return planned
+
+
+def _require_small_grid(sweep: SweepSpec) -> None:
+    size = grid_size(sweep.space)
+    if sweep.searcher == "grid" and size > _MOST_IN_A_GRID:
+        raise UserError(f"sweep.space is a grid of {size:,} points, and {_MOST_IN_A_GRID:,} is the most; {_SMALLER}")
 
 
 def _baselines(recipe: Recipe, sweep: SweepSpec) -> list[tuple[Role, Settings]]:
