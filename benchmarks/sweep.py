@@ -4,8 +4,8 @@
     python benchmarks/sweep.py --engine fake    the same in a few minutes
 
 A trial's overhead is the time from when it is asked for to when its result is read, without the stages that it made and
-without waiting for those that another trial made at the time. Thoughts that engines wrote are counted in the rows of
-their receipts, of all stages of thoughts in the run folder.
+without waiting for those that another trial made at the time. Thoughts that engines wrote are counted in the engines'
+own meters and in the parts of all stages of thoughts in the run folder.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def main() -> None:
     print(f"overhead of a trial: median {statistics.median(overheads):.2f} s, most {overheads[-1]:.2f} s (bar 5)")
     print(f"stages made: {statistics.median(result.made_seconds for result in results):.1f} s a trial, median")
     print(
-        f"{len(synthesized)} synthesis, {written} thoughts in its receipts, {asked} asked of engines, by trial {paid_by}"
+        f"{len(synthesized)} synthesis, {written} thoughts in its parts, {asked} written by engines; by trial {paid_by}"
     )
 
 
