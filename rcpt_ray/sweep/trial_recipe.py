@@ -117,12 +117,12 @@ def require_valid(recipe: "Recipe", sweep: SweepSpec) -> None:
     middle = point_at([0.5] * num_dimensions(sweep.space), sweep.space)
     for name, axis in sweep.space.items():
         for point in [{name: middle[name]}] if isinstance(axis, SimplexAxis) else grid_points({name: axis}):
-            mistake = _mistake_at(recipe, point)
-            if mistake is not None and _mistake_at(recipe, middle | point) is not None:
+            mistake = mistake_at(recipe, point)
+            if mistake is not None and mistake_at(recipe, middle | point) is not None:
                 raise UserError(f"sweep.space.{name}: {point[name]!r} cannot be tried: {mistake}")
 
 
-def _mistake_at(recipe: "Recipe", point: dict[str, Any]) -> str | None:
+def mistake_at(recipe: "Recipe", point: dict[str, Any]) -> str | None:
     """Why a recipe cannot be had with these settings, in words; None where it can."""
     from rcpt_ray.sweep.result import Trial
 
