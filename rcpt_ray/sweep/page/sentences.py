@@ -7,13 +7,10 @@ from rcpt_ray.sweep.page.inputs import (
     SweepInputs,
     digits_of,
     interval_words,
-    label_of,
     measured_by,
     settings_words,
     space_words,
-    value_words,
 )
-from rcpt_ray.sweep.space import position_of
 
 PROXY_WARNING = (
     "small proxies rank mixtures badly (Olmix warns of those below about 15 million parameters), so the order of "
@@ -38,15 +35,15 @@ def how_sure(inputs: SweepInputs) -> list[str]:
     confidence = f"{inputs.sweep.confidence:.0%}"
     return [
         f"Intervals are of {confidence} (sweep.confidence) and of means over seeds, not of a single run. That of the "
-        "best settings by the surface allows for their having been chosen among all; others are each for itself. Where "
-        "the best is a narrow peak, which a surface rounds off, that interval may be too narrow: of 90%, it held the mean "
-        "in 69 to 76% of simulations of a narrow peak with 30 settings.",
+        "best settings by the surface allows for their having been chosen among all; others are each for itself. "
+        "Where the best is a narrow peak, which a surface rounds off, that interval may be too narrow: one of 90% held "
+        "the mean in 69 to 76% of simulations of a narrow peak with 30 settings.",
         "Settings are not distinguishable where no difference from the best is shown, with all settings looked at "
         "together; that is stricter than an interval of one difference, and no sign that they are equal.",
         "The surface's error is that of predicting each tried setting from the others; its skill is 1 for a perfect "
         "prediction and 0 where their mean predicts as well.",
-        "The noise is the standard deviation between seeds of one setting, over all settings; settings that stand on the "
-        "same trainings count once in it and in the surface, as one measurement of them all. The mean of the best "
+        "The noise is the standard deviation between seeds of one setting, over all settings; settings that stand on "
+        "the same trainings count once in it and in the surface, as one measurement of them all. The mean of the best "
         "tried setting looks better than it is, because it was chosen for it.",
     ]
 
