@@ -98,13 +98,14 @@ def find_optimum(
     mean_N, variance_N, _ = surface.joint([best], [])
     half = region.width * float(variance_N[0]) ** 0.5
     inside = [point for point, holds in zip(members, region.holds(members), strict=True) if holds]
+    keys = {key_of(point) for point in inside}
     found = Optimum(
         point=best,
         value=float(mean_N[0]),
         low=float(mean_N[0]) - half,
         high=float(mean_N[0]) + half,
         region=_extent(inside, space, candidates),
-        share=float(region.holds(rivals).mean()),
+        share=float(np.mean([key_of(point) in keys for point in rivals])),
         indistinguishable=[],
         _region=region,
         _candidates=candidates,
