@@ -27,7 +27,7 @@ from rcpt_ray.recipe import Recipe
 from rcpt_ray.sweep.answer import Answer, answer
 from rcpt_ray.sweep.page.care import read_with_care
 from rcpt_ray.sweep.page.inputs import SweepInputs, public_results
-from rcpt_ray.sweep.page.plots.lattice import with_values
+from rcpt_ray.sweep.page.plots.lattice import rectangle, with_values
 from rcpt_ray.sweep.page.sections import gather
 from rcpt_ray.sweep.page.sentences import how_sure
 from rcpt_ray.sweep.page.tables import points_table
@@ -282,6 +282,19 @@ def test_names_of_a_region_do_not_say_where_models_stand(tmp_path: Path) -> None
     text = (tmp_path / "answer.json").read_text()
     assert "/data/models" not in text
     assert json.loads(text)["objectives"]["bits per byte"]["optimum"]["region"]["student.reference"] == ["tiny"]
+
+
+def test_a_map_looks_at_every_twentieth_of_two_ranges() -> None:
+    """What may be the best is an area on the plot: every held place lies in the region, and no other."""
+    rate = "training.learning_rate"
+    space = {rate: {"low": 1e-5, "high": 1e-3, "scale": "log"}, LENGTHS: {"low": 16, "high": 256, "integer": True}}
+    recipe = make_sweep(space)
+    (told,) = answer(recipe, make_results(recipe, 12, noise=0.02))
+    assert told.has_skill and told.optimum is not None and told.chosen is not None
+    lattice = rectangle(told, *coordinates_of(told.space), True)
+    assert lattice.num_looked == 441
+    asked = lattice.held[:: max(1, len(lattice.held) // 5)]
+    assert asked and all(told.optimum.holds({rate: x, LENGTHS: int(y)}) for x, y in asked)
 
 
 def test_the_report_says_where_its_interval_may_be_too_narrow(inputs: SweepInputs) -> None:
