@@ -115,7 +115,8 @@ class StandIn:
     """Shares so near the best ones are not distinguishable from them."""
     kind: str = "the planted response"
     num_points: int = 14
-    num_trials: int = 28
+    num_measured: int = 14
+    num_trainings: int = 28
     cv_error: float = 0.01
     noise: float | None = 0.004
     degrees: int = 20
@@ -140,18 +141,23 @@ class StandIn:
         shares, best = point["mixture.weights"], BEST["mixture.weights"]
         return max(abs(shares.get(name, 0.0) - best[name]) for name in SHARES) <= self.radius
 
+    def holds_all(self, points: list[Settings]) -> list[bool]:
+        """The same of many."""
+        return [self.holds(point) for point in points]
+
 
 def make_answer(recipe: Recipe, results: list[TrialResult], stand_in: StandIn | None, name: str = "") -> Answer:
     """The answer of the first objective with a surface that is known exactly."""
     assert recipe.sweep is not None
     name = name or next(iter(recipe.sweep.objectives))
-    points = [one for one in tried_points(results, recipe.sweep.space) if one.values(name)]
+    tried = tried_points(results, recipe.sweep.space)
+    points = [one for one in tried if one.is_whole(name)]
     surface: Any = stand_in
     if stand_in is not None:
         alike = tuple(place for place, one in enumerate(points) if stand_in.holds(one.point))
         surface = replace(stand_in, indistinguishable=alike)
     weights = {"mixture.weights": 0.8, "thoughts.sampling.max_thought_tokens": 0.3} if surface else {}
-    told = concluded(recipe, recipe.sweep, name, points, surface, surface, weights)
+    told = concluded(recipe, recipe.sweep, name, tried, surface, surface, weights)
     return told if surface is None else replace(told, responses=_responses(told))
 
 

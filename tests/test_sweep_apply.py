@@ -10,8 +10,9 @@ from sweep_fixtures import StandIn, make_answer, make_results
 
 from rcpt_ray.errors import UserError
 from rcpt_ray.recipe import Recipe, load_recipe
-from rcpt_ray.sweep.answer import Answer
+from rcpt_ray.sweep.answer import Answer, answer
 from rcpt_ray.sweep.apply import applied_recipe, write_applied
+from rcpt_ray.sweep.trial_recipe import mistake_at
 from rcpt_ray.sweep.yaml_edit import with_setting
 
 FILE = """\
@@ -44,6 +45,7 @@ sweep:
     mixture.weights: {components: [web/thought, law/raw, books/replay], step: 0.1}
     thoughts.sampling.max_thought_tokens: {values: [32, 64, 128]}
 """
+REFUSED = {"status": "refused", "objectives": {}, "reason": "cannot be had"}
 BEST = {"mixture.weights": {"web/thought": 0.6, "law/raw": 0.3, "books/replay": 0.1}}
 
 
@@ -143,6 +145,39 @@ def test_an_override_that_stands_behind_does_not_take_the_settings_back(source: 
     longer = replace(answer.chosen, point=answer.chosen.point | {"thoughts.sampling.max_thought_tokens": 128})
     new = loaded(tmp_path, applied_recipe(source, recipe, [replace(answer, chosen=longer)]))
     assert new.arm_settings("reasoning").thoughts.sampling.max_thought_tokens == 128
+
+
+def test_what_is_applied_lies_in_the_region_and_is_no_setting_that_the_recipe_refuses(
+    source: Path, tmp_path: Path
+) -> None:
+    """Best at nothing but raw law, which cannot be beside a share of thoughts: there is nothing to split then."""
+    space = "    mixture.thought_share: {values: [0.0, 0.5, 1.0]}\n"
+    source.write_text(FILE.replace("  space:\n", f"  searcher: random\n  budget: {{trials: 60}}\n  space:\n{space}"))
+    recipe = load_recipe(source)
+    assert recipe.sweep is not None
+
+    def planted(point: dict[str, Any]) -> float:
+        shares = point["mixture.weights"]
+        return 1.0 + 0.3 * (1 - shares.get("law/raw", 0.0)) ** 2 + 0.1 * abs(point["mixture.thought_share"] - 0.5)
+
+    results = [
+        one if mistake_at(recipe, one.trial.point) is None else one.model_copy(update=REFUSED)
+        for one in make_results(recipe, 25, noise=0.01, respond=planted)
+    ]
+    best = {"mixture.weights": {"law/raw": 1.0}, "mixture.thought_share": 0.5}
+    assert mistake_at(recipe, best) is not None, "the planted best cannot be had"
+    (told,) = answer(recipe, results)
+    assert told.has_skill and told.chosen is not None and told.optimum is not None
+    assert not told.optimum.holds(best | {"thoughts.sampling.max_thought_tokens": 64})
+    settings = loaded(tmp_path, applied_recipe(source, recipe, [told])).arm_settings("reasoning")
+    assert settings.mixture.weights is not None
+    applied = {
+        "mixture.thought_share": settings.mixture.thought_share,
+        "mixture.weights": dict(settings.mixture.weights),
+        "thoughts.sampling.max_thought_tokens": settings.thoughts.sampling.max_thought_tokens,
+    }
+    assert applied == told.chosen.point and told.optimum.holds(applied)
+    assert applied["mixture.weights"]["law/raw"] > 0.5, "as near to the planted best as the recipe lets it be"
 
 
 def test_no_file_is_overwritten(source: Path) -> None:

@@ -117,3 +117,13 @@ def test_stratified_point_has_equal_shares_and_the_rest_of_the_recipe() -> None:
 def test_axis_without_sense_is_refused(axis: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         space_of(**{"training.learning_rate": axis})
+
+
+@pytest.mark.parametrize(
+    ("values", "is_log"),
+    [([1e-5, 1e-4, 1e-3], True), ([16, 128], True), ([16, 48, 96], False), ([0, 64, 512], False), ([-8, -1], False)],
+)
+def test_listed_values_of_several_orders_of_magnitude_are_a_log_coordinate(values: list[float], is_log: bool) -> None:
+    """Else a rate of 1e-4 would lie beside 1e-5, at one end of what was tried up to 1e-3."""
+    (coordinate,) = coordinates_of(space_of(**{"training.learning_rate": {"values": values}}))
+    assert coordinate.is_log == is_log

@@ -13,6 +13,7 @@ from scipy.stats import binom
 
 from rcpt_ray.sweep.space import Settings, coordinates_of, grid_points, key_of, position_of, random_points
 from rcpt_ray.sweep.spec import Axis, RangeAxis, SimplexAxis, ValuesAxis
+from rcpt_ray.sweep.surface.candidates import Barred
 from rcpt_ray.sweep.surface.features import features_of
 from rcpt_ray.sweep.surface.fit import Observations, Surface, fit_surface
 from rcpt_ray.sweep.surface.importance import along, importance
@@ -195,7 +196,7 @@ def test_the_error_is_that_of_fitting_without_each_point() -> None:
 def test_noise_is_the_spread_between_seeds_of_a_point() -> None:
     points = tried_points(MIXED, 3, seed=0)
     surface = fitted(MIXED, Observations(points, [[1.0, 3.0], [5.0], [7.0, 7.0, 10.0]]))
-    assert (surface.num_points, surface.num_trials) == (3, 6)
+    assert (surface.num_points, surface.num_measured, surface.num_trainings) == (3, 3, 6)
     assert surface.noise == pytest.approx(np.sqrt((2 + 6) / 3))
     assert fitted(MIXED, Observations(points, [[1.0], [5.0], [7.0]])).noise is None
 
@@ -242,6 +243,86 @@ def test_the_chosen_point_is_one_that_a_searcher_could_ask_for() -> None:
     optimum = find_optimum(fitted(MIXED, seen), MIXED, seen, "maximize", 0.9, seed=1)
     assert not is_member(thirds, MIXED)
     assert is_member(optimum.point, MIXED)
+
+
+def test_what_a_rule_refuses_is_not_chosen_and_no_rival() -> None:
+    """Best in the corner a = 1, which the recipe refuses: what is left is judged among itself."""
+    seen = observe(plane, MIXED, 20, seed=2, noise=0.02)
+    surface, corner = fitted(MIXED, seen), {WEIGHTS: {"a": 1.0}, LENGTH: 256}
+    plain = find_optimum(surface, MIXED, seen, "maximize", 0.9, seed=1)
+    assert plain.point == corner
+
+    def allowed(point: Settings) -> bool:
+        return point[WEIGHTS].get("a", 0.0) < 1
+
+    known = [place for place, point in enumerate(seen.points) if allowed(point)]
+    seen = Observations([seen.points[place] for place in known], [seen.values[place] for place in known])
+    optimum = find_optimum(fitted(MIXED, seen), MIXED, seen, "maximize", 0.9, 1, allowed)
+    assert optimum.point == {WEIGHTS: {"a": 0.75, "b": 0.25}, LENGTH: 256}
+    assert optimum.holds(optimum.point) and not optimum.holds(corner)
+    assert optimum.region["a"][1] == 0.75
+
+
+def test_a_recipe_is_asked_about_few_members() -> None:
+    """A check of a recipe takes a millisecond, and there may be 2,000 members."""
+    space: dict[str, Axis] = FINE | {"training.learning_rate": RangeAxis(low=1e-5, high=1e-3, scale="log")}
+    seen, asked = observe(quadratic, space, 15, seed=1, noise=0.1), list[str]()
+
+    def allowed(point: Settings) -> bool:
+        asked.append(key_of(point))
+        return point[LENGTH] < 256 or "c" not in point[WEIGHTS]
+
+    optimum = find_optimum(fitted(space, seen), space, seen, "maximize", 0.9, 1, allowed)
+    assert allowed(optimum.point)
+    assert len(members_of(space, seen.points, 1)) > 900
+    assert len(set(asked)) == len(asked) - 1 < 500
+
+
+def test_the_optimum_does_not_lie_where_trials_were_stopped() -> None:
+    """A line that rises to where trials fell behind: the surface goes on rising there, and knows nothing of it."""
+    space: dict[str, Axis] = {LENGTH: RangeAxis(low=0, high=100, integer=True)}
+    seen = Observations([{LENGTH: length} for length in (0, 20, 40, 60)], [[0.0], [0.2], [0.41], [0.6]])
+    surface = fitted(space, seen)
+    assert find_optimum(surface, space, seen, "maximize", 0.9, 1).point[LENGTH] > 90
+    stopped = [{LENGTH: 80}, {LENGTH: 95}]
+    optimum = find_optimum(surface, space, seen, "maximize", 0.9, 1, barred=Barred(unknown=stopped))
+    assert 60 <= optimum.point[LENGTH] <= 70, "half way to the stopped one at most"
+    assert optimum.region[LENGTH][1] <= 70
+    assert not any(optimum.holds_all(stopped))
+    refused = find_optimum(surface, space, seen, "maximize", 0.9, 1, barred=Barred(refused=[{LENGTH: 100}]))
+    assert not refused.holds({LENGTH: 100}) and refused.point != {LENGTH: 100}
+
+
+def test_points_of_one_training_tell_nothing_of_what_is_between_them() -> None:
+    """Length makes no difference at a share of 0, and much at a share of 1.
+
+    Taken as readings of their own, the equal ones would narrow the noise and flatten the length at other shares.
+    """
+    share = "mixture.thought_share"
+    space: dict[str, Axis] = {share: ValuesAxis(values=[0, 0.5, 1]), LENGTH: ValuesAxis(values=[0, 50, 100, 150, 200])}
+    points = grid_points(space)
+    generator = np.random.default_rng(4)
+    noise = [generator.normal(0, 0.03, 2) for _ in points]
+
+    def values(place: int) -> list[float]:
+        point = points[place]
+        real = point[share] * (1 - ((point[LENGTH] - 100) / 100) ** 2)
+        return (real + noise[0 if point[share] == 0 else place]).tolist()
+
+    places = [list(range(5)), *([place] for place in range(5, 15))]
+    once = fitted(space, Observations(points, [values(own[0]) for own in places], places))
+    often = fitted(space, Observations(points, [values(place) for place in range(15)]))
+    assert (once.num_points, once.num_measured, once.num_trainings, once.degrees) == (15, 11, 22, 21)
+    assert once.noise == pytest.approx(np.sqrt(sum(np.var(values(own[0])) * 2 for own in places) / 11))
+    assert once.noise != often.noise
+    mean_N = once.means(points[:5])
+    assert np.mean(mean_N) == pytest.approx(np.mean(values(0)), abs=0.05)
+    apart = [surface.joint([points[0]], [])[1][0] for surface in (once, often)]
+    assert apart[0] > apart[1], "that there is nothing between them is not told as if it had been measured five times"
+    seen = Observations(points, [values(own[0]) for own in places], places)
+    optimum = find_optimum(once, space, seen, "maximize", 0.9, 1)
+    assert optimum.point == {share: 1, LENGTH: 100}
+    assert len(set(optimum.holds_all(points[:5]))) == 1
 
 
 def test_an_axis_without_influence_has_little_importance() -> None:

@@ -1,16 +1,18 @@
 """What a sweep says of an objective: the best settings, how sure they are, and how the baselines do beside them.
 
-    results -> tried points -> surface -> optimum, region, importance, responses
+    results -> tried points -> measurements -> surface -> optimum, region, importance, responses
                             `-> best tried point, spread between seeds
 
-Invariants: the best settings are the surface's optimum where the surface predicts points that it has not seen
-(cv_skill > 0), else the best point that was tried, which is told; a baseline is compared with the best settings by the
-same judgement that makes the region, so that text, table and region never disagree.
-Price: that of fitting the surface and finding its optimum; nothing heavy is imported before that.
+Invariants: a point of which a trial has no figure is neither in the surface nor the best; the best settings are such
+that the recipe takes them, and lie where trials have figures; they are the surface's optimum where the surface predicts
+points that it has not seen (cv_skill > 0), else the best point that was tried, which is told; a baseline is compared
+with the best settings by the same judgement that makes the region, so that text, table and region never disagree.
+Price: that of fitting the surface and finding its optimum, with some 300 recipes checked (1 ms each); nothing heavy is
+imported before that.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -19,10 +21,11 @@ from rcpt_ray.sweep.by_seeds import Interval, alike_by_seeds, apart_by_seeds, me
 from rcpt_ray.sweep.result import TrialResult
 from rcpt_ray.sweep.space import Settings, coordinates_of, stratified_point
 from rcpt_ray.sweep.spec import Axis, ObjectiveSpec, SweepSpec
-from rcpt_ray.sweep.trial_recipe import own_point
-from rcpt_ray.sweep.tried import Noise, TriedPoint, noise_of, place_of, tried_points
+from rcpt_ray.sweep.trial_recipe import mistake_at, own_point
+from rcpt_ray.sweep.tried import Measurement, Noise, TriedPoint, measurements_of, noise_of, place_of, tried_points
 
 if TYPE_CHECKING:
+    from rcpt_ray.sweep.surface.candidates import Barred
     from rcpt_ray.sweep.surface.fit import Surface
     from rcpt_ray.sweep.surface.optimum import Optimum
 
@@ -68,7 +71,7 @@ class Answer:
     space: Mapping[str, Axis]
     confidence: float
     points: list[TriedPoint]
-    """Those that have a figure."""
+    """Those of which every trial has a figure."""
     noise: Noise | None
     surface: "Surface | None"
     optimum: "Optimum | None"
@@ -82,6 +85,8 @@ class Answer:
     alike: list[int] | None = None
     """Places of the points that are not distinguishable from the best settings; None where the noise is not known."""
     baselines: list[Baseline] = field(default_factory=list)
+    left_out: list[TriedPoint] = field(default_factory=list)
+    """Those of which some trials have a figure and others have none."""
 
     @property
     def has_skill(self) -> bool:
@@ -92,6 +97,11 @@ class Answer:
     def reference(self) -> Baseline | None:
         """What a change must beat: the recipe's own settings, else equal shares."""
         return self.baselines[0] if self.baselines else None
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """What the points measured; fewer than they where several stand on the same trainings."""
+        return measurements_of(self.points, self.name)
 
     def mean_of(self, place: int) -> float:
         """Of a point's figures over its seeds."""
@@ -108,16 +118,27 @@ def answer(recipe: Recipe, results: Sequence[TrialResult]) -> list[Answer]:
 
     sweep = recipe.sweep
     assert sweep is not None
+
+    def allowed(point: Settings) -> bool:
+        return mistake_at(recipe, point) is None
+
     answers = []
     for name, spec in sweep.objectives.items():
-        points = [one for one in tried_points(results, sweep.space) if one.values(name)]
-        observations = Observations([one.point for one in points], [one.values(name) for one in points])
+        tried = tried_points(results, sweep.space)
+        points = [one for one in tried if one.is_whole(name)]
+        measured = measurements_of(points, name)
+        observations = Observations(
+            [one.point for one in points], [one.values for one in measured], [one.places for one in measured]
+        )
         surface = fit_surface(sweep.space, observations, recipe.seed)
         found, weights = None, dict[str, float]()
         if surface is not None:
-            found = find_optimum(surface, sweep.space, observations, spec.goal, sweep.confidence, recipe.seed)
+            barred = _barred(tried, name, allowed)
+            found = find_optimum(
+                surface, sweep.space, observations, spec.goal, sweep.confidence, recipe.seed, allowed, barred
+            )
             weights = importance(surface, sweep.space, recipe.seed)
-        told = concluded(recipe, sweep, name, points, surface, found, weights)
+        told = concluded(recipe, sweep, name, tried, surface, found, weights)
         if surface is not None and told.chosen is not None:
             point, names = told.chosen.point, [one.name for one in coordinates_of(sweep.space)]
             responses = {one: along(surface, sweep.space, one, point, sweep.confidence) for one in names}
@@ -130,13 +151,14 @@ def concluded(
     recipe: Recipe,
     sweep: SweepSpec,
     name: str,
-    points: list[TriedPoint],
+    tried: Sequence[TriedPoint],
     surface: "Surface | None",
     optimum: "Optimum | None",
     weights: dict[str, float],
 ) -> Answer:
     """The answer of one objective: which settings are the best, and the baselines beside them."""
     spec = sweep.objectives[name]
+    points = [one for one in tried if one.is_whole(name)]
     sign = 1 if spec.goal == "minimize" else -1
     means = [one.mean(name) or 0.0 for one in points]
     best = min(range(len(points)), key=lambda place: sign * means[place], default=None)
@@ -151,6 +173,7 @@ def concluded(
         optimum,
         weights,
         best_tried=best,
+        left_out=[one for one in tried if one.values(name) and not one.is_whole(name)],
     )
     if best is None:
         return told
@@ -163,6 +186,15 @@ def concluded(
         alike = alike_by_seeds(points, best, name, told.noise, told.confidence)
     known = replace(told, chosen=chosen, alike=alike)
     return replace(known, baselines=_baselines(recipe, sweep, known))
+
+
+def _barred(tried: Sequence[TriedPoint], name: str, allowed: Callable[[Settings], bool]) -> "Barred":
+    """Where no figure is to be had: what no rule refuses was refused for want of tokens, say, which goes by regions."""
+    from rcpt_ray.sweep.surface.candidates import Barred
+
+    refused = [one.point for one in tried if one.ends == {"refused"}]
+    stopped = [one.point for one in tried if "stopped" in one.ends and not one.is_whole(name)]
+    return Barred(refused, [*stopped, *filter(allowed, refused)])
 
 
 def observed(told: Answer, place: int) -> Interval:

@@ -88,10 +88,12 @@ def reasons(recipe: Recipe, answer: Answer) -> list[str]:
     sweep, chosen = recipe.sweep, answer.chosen
     assert sweep is not None and chosen is not None
     num_trials = sum(len(one.values(answer.name)) for one in answer.points)
+    num_trainings = sum(len(one.values) for one in answer.measurements)
+    shared = "" if num_trainings == num_trials else f" (on {num_trainings:,} trainings)"
     told = [
         f"Settings of arm {sweep.arm} that a sweep of {recipe.name} chose (rcpt sweep --apply): "
         f"{settings_words(chosen.point)}.",
-        f"Sweep: {num_trials:,} trials at {len(answer.points):,} settings, judged by {answer.name} "
+        f"Sweep: {num_trials:,} trials{shared} at {len(answer.points):,} settings, judged by {answer.name} "
         f"({measured_by(answer)}).",
         conclusion(answer),
         _evidence(answer),

@@ -2,7 +2,8 @@
 
 Means have t intervals by the spread between seeds over all points. Differences from the best are Tukey's and Kramer's
 (Kramer 1956, doi:10.2307/3001469): any two of the points may be looked at, so the best of many, which is best by luck
-too, is compared fairly. Nothing is said (None) where no point has two seeds.
+too, is compared fairly. Points that stand on the same trainings are one, and apart by nothing. Nothing is said (None)
+where no point has two seeds.
 """
 
 import math
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from rcpt_ray.sweep.tried import Noise, TriedPoint
+from rcpt_ray.sweep.tried import Noise, TriedPoint, measurements_of
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def within(value: float, margin: float) -> Interval:
 
 def mean_by_seeds(point: TriedPoint, objective: str, noise: Noise | None, confidence: float) -> Interval:
     """The mean of a point that has a figure."""
-    values = point.values(objective)
+    values = point.trainings(objective).values()
     mean = math.fsum(values) / len(values)
     if noise is None:
         return Interval(mean)
@@ -40,11 +41,13 @@ def apart_by_seeds(
     points: Sequence[TriedPoint], place: int, best: int, objective: str, noise: Noise | None, confidence: float
 ) -> Interval:
     """The mean of a point less that of the best one."""
-    own, other = points[place].values(objective), points[best].values(objective)
-    value = math.fsum(own) / len(own) - math.fsum(other) / len(other)
+    own, other = (points[one].trainings(objective) for one in (place, best))
+    value = math.fsum(own.values()) / len(own) - math.fsum(other.values()) / len(other)
     if noise is None:
         return Interval(value)
-    quantile = _range_quantile(confidence, len(points), noise.freedom)
+    if own.keys() == other.keys():
+        return within(value, 0.0)
+    quantile = _range_quantile(confidence, len(measurements_of(points, objective)), noise.freedom)
     return within(value, quantile * noise.deviation * math.sqrt((1 / len(own) + 1 / len(other)) / 2))
 
 

@@ -21,6 +21,8 @@ import numpy.typing as npt
 from rcpt_ray.sweep.spec import Axis, RangeAxis, SimplexAxis, ValuesAxis
 
 Floats = npt.NDArray[np.float64]
+_LOG_FROM = 8.0
+"""Listed values that are all above 0 and so many times apart are told by their order of magnitude."""
 Settings = dict[str, Any]
 """A point: swept settings by their dotted names; of shares a dictionary of those above zero."""
 
@@ -51,7 +53,8 @@ def coordinates_of(space: Mapping[str, Axis]) -> list[Coordinate]:
             case RangeAxis():
                 found.append(Coordinate(setting, setting, axis.low, axis.high, axis.scale == "log"))
             case ValuesAxis() if axis.is_numeric:
-                found.append(Coordinate(setting, setting, min(axis.values), max(axis.values)))
+                low, high = min(axis.values), max(axis.values)
+                found.append(Coordinate(setting, setting, low, high, low > 0 and high >= _LOG_FROM * low))
             case ValuesAxis():
                 found.append(Coordinate(setting, setting, names=tuple(map(str, axis.values))))
     return found

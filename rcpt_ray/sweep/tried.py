@@ -1,18 +1,25 @@
-"""The tried points of a sweep: trials of equal settings together, over their seeds.
+"""The tried points of a sweep: trials of equal settings together, over their seeds; and what they measured.
 
-Invariants: every result belongs to exactly one point; a mean is over the trials that ended well and have a finite
-figure; the spread between seeds is taken from all points together, for two seeds of one point say next to nothing.
+    results -> points (equal settings) -> measurements (points that stand on the same trainings)
+
+Invariants: every result belongs to exactly one point, and every whole point to exactly one measurement; a point is
+whole where all its trials have a finite figure, for the seeds that are left when others fell behind are the lucky ones;
+the spread between seeds is taken from all measurements together, for two seeds of one point say next to nothing.
 """
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from rcpt_ray.artifacts import canonical_json
 from rcpt_ray.sweep.result import Role, TrialResult
 from rcpt_ray.sweep.space import Settings, position_of
 from rcpt_ray.sweep.spec import Axis, ObjectiveSpec
+
+STATUSES: tuple[str, ...] = get_args(TrialResult.model_fields["status"].annotation)
+"""How a trial may have ended, the best first."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,11 @@ class TriedPoint:
         return [result for result in self.trials if result.status == "ok"]
 
     @property
+    def ends(self) -> set[str]:
+        """How its trials have ended."""
+        return {result.status for result in self.trials}
+
+    @property
     def num_tokens(self) -> list[int]:
         """Tokens of its trials' mixtures, where they are known."""
         return [result.num_tokens for result in self.trials if result.num_tokens is not None]
@@ -46,14 +58,28 @@ class TriedPoint:
         """Figures of the trials that have one, a seed each."""
         return [value for result in self.ok if math.isfinite(value := result.objectives.get(objective, math.nan))]
 
+    def is_whole(self, objective: str) -> bool:
+        """Whether every one of its trials has a figure."""
+        return len(self.values(objective)) == len(self.trials)
+
+    def trainings(self, objective: str) -> dict[str, float]:
+        """Figures by what they were measured on: trials of one evaluation are one."""
+        told: dict[str, float] = {}
+        for result in self.ok:
+            value = result.objectives.get(objective, math.nan)
+            evaluation = result.stages.get("evaluation")
+            if math.isfinite(value):
+                told.setdefault(result.trial.name if evaluation is None else evaluation.fingerprint, value)
+        return told
+
     def mean(self, objective: str) -> float | None:
         """Over the seeds; None without a figure."""
-        values = self.values(objective)
+        values = self.trainings(objective).values()
         return statistics.fmean(values) if values else None
 
     def standard_error(self, objective: str) -> float | None:
         """Of the mean, from these seeds alone; None with fewer than two."""
-        values = self.values(objective)
+        values = list(self.trainings(objective).values())
         return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
@@ -72,18 +98,40 @@ def place_of(point: Settings, space: Mapping[str, Axis]) -> str:
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """Points that stand on the same trainings, such as a share of 0 thoughts of any length."""
+
+    places: list[int]
+    """Of the points, among those that were asked about."""
+    values: list[float]
+    """One a training."""
+
+
+def measurements_of(points: Sequence[TriedPoint], objective: str) -> list[Measurement]:
+    """What whole points measured, in their order; points that have a training in common are of one measurement."""
+    found: list[tuple[list[int], dict[str, float]]] = []
+    for place, point in enumerate(points):
+        places, values = [place], point.trainings(objective)
+        for other in [one for one in found if one[1].keys() & values.keys()]:
+            found.remove(other)
+            places, values = other[0] + places, other[1] | values
+        found.append((sorted(places), values))
+    return [Measurement(places, list(values.values())) for places, values in sorted(found, key=lambda one: one[0])]
+
+
+@dataclass(frozen=True)
 class Noise:
-    """Spread between seeds of one point, over all points."""
+    """Spread between seeds of one measurement, over all measurements."""
 
     deviation: float
-    """Standard deviation of one trial."""
+    """Standard deviation of one training."""
     freedom: int
-    """Trials beyond the first of each point."""
+    """Trainings beyond the first of each measurement."""
 
 
 def noise_of(points: Sequence[TriedPoint], objective: str) -> Noise | None:
-    """The pooled spread between seeds; None where no point has two."""
-    several = [values for one in points if len(values := one.values(objective)) > 1]
+    """The pooled spread between seeds; None where nothing was measured with two."""
+    several = [one.values for one in measurements_of(points, objective) if len(one.values) > 1]
     freedom = sum(len(values) - 1 for values in several)
     if not freedom:
         return None
@@ -102,11 +150,11 @@ def front_of(points: Sequence[TriedPoint], objectives: Mapping[str, ObjectiveSpe
 
 
 def _losses(point: TriedPoint, objectives: Mapping[str, ObjectiveSpec]) -> list[float] | None:
-    """Its means, less being better in each; None where one is missing."""
+    """Its means, less being better in each; None where a trial has no figure."""
     row = []
     for name, spec in objectives.items():
         mean = point.mean(name)
-        if mean is None:
+        if mean is None or not point.is_whole(name):
             return None
         row.append(mean if spec.goal == "minimize" else -mean)
     return row

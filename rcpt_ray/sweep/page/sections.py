@@ -10,11 +10,12 @@ from rcpt_ray.report.plots.drawing import Plot
 from rcpt_ray.report.public import public_recipe
 from rcpt_ray.report.sections import Section
 from rcpt_ray.report.tables.table import Table
+from rcpt_ray.sweep.page.care import read_with_care
 from rcpt_ray.sweep.page.inputs import SweepInputs
 from rcpt_ray.sweep.page.plots.maps import plot_maps
 from rcpt_ray.sweep.page.plots.points import plot_fronts, plot_parallel
 from rcpt_ray.sweep.page.plots.response import plot_responses
-from rcpt_ray.sweep.page.sentences import conclusion, how_sure, read_with_care, swept
+from rcpt_ray.sweep.page.sentences import conclusion, how_sure, swept
 from rcpt_ray.sweep.page.tables import best_table, importance_table, points_table, region_table, surfaces_table
 from rcpt_ray.sweep.page.trial_tables import failures_table, sharing_table, totals_table, trials_table
 

@@ -20,7 +20,7 @@ from rcpt_ray.sweep.page.inputs import (
 )
 from rcpt_ray.sweep.page.sentences import verdict_of
 from rcpt_ray.sweep.space import coordinates_of, position_of
-from rcpt_ray.sweep.tried import TriedPoint, front_of
+from rcpt_ray.sweep.tried import STATUSES, TriedPoint, front_of
 
 
 def best_table(answer: Answer) -> Table:
@@ -92,14 +92,27 @@ def surfaces_table(answers: Sequence[Answer]) -> Table:
                 answer.name,
                 surface.kind,
                 count(surface.num_points),
-                count(surface.num_trials),
+                count(surface.num_measured),
+                count(surface.num_trainings),
                 number(surface.cv_error, digits),
                 number(surface.cv_skill, 2) if math.isfinite(surface.cv_skill) else NOTHING,
                 NOTHING if surface.noise is None else number(surface.noise, digits),
             ]
         )
-    columns = ["Objective", "Surface", "Settings", "Trials", "Cross-validated error", "Skill", "Noise"]
-    note = "Without skill (0 or less) a surface predicts no better than the mean of the other settings."
+    columns = [
+        "Objective",
+        "Surface",
+        "Settings",
+        "Measurements",
+        "Trainings",
+        "Cross-validated error",
+        "Skill",
+        "Noise",
+    ]
+    note = (
+        "Without skill (0 or less) a surface predicts no better than the mean of the other settings. Settings that "
+        "stand on the same trainings are one measurement."
+    )
     return Table("Response surfaces", columns, rows, note)
 
 
@@ -125,7 +138,7 @@ def importance_table(answers: Sequence[Answer]) -> Table:
 
 
 def points_table(inputs: SweepInputs) -> Table:
-    """One row a point, the best by the first objective first; those without a figure last."""
+    """One row a point, the best by the first objective first; then those with a figure of some seeds or of none."""
     front = set(front_of(inputs.points, inputs.sweep.objectives)) if len(inputs.answers) > 1 else set()
     places = list(range(len(inputs.points)))
     places.sort(key=lambda place: _rank(inputs, inputs.points[place]))
@@ -135,17 +148,18 @@ def points_table(inputs: SweepInputs) -> Table:
         columns += [answer.name, "Standard error", "Not distinguishable"]
     columns += ["On the front"] if len(inputs.answers) > 1 else []
     note = (
-        "Means over seeds; the standard error is between the seeds of this point alone. Tokens are those of a trial's "
-        "mixture."
+        "Means over seeds; the standard error is between the seeds of this point alone. A point of which some trials "
+        "have no figure is left out of all else, and its mean is of the others. Tokens are those of a trial's mixture."
     )
     return Table("Tried settings", [*columns, "Tokens", "Trials"], rows, note)
 
 
 def status_words(point: TriedPoint) -> str:
-    """`2 ok`, or `1 ok, 1 failed`."""
+    """`2 ok`, or `1 ok, 1 failed`, or `only refused (2)`."""
     statuses = [result.status for result in point.trials]
-    told = [f"{statuses.count(one)} {one}" for one in ("ok", "stopped", "failed") if one in statuses]
-    return ", ".join(told)
+    if point.ends == {"refused"}:
+        return f"only refused ({len(statuses)})"
+    return ", ".join(f"{statuses.count(one)} {one}" for one in STATUSES if one in statuses)
 
 
 def tokens_words(tokens: Sequence[int]) -> str:
@@ -163,16 +177,22 @@ def _row(inputs: SweepInputs, point: TriedPoint, on_front: bool) -> list[str]:
         mean = point.mean(answer.name)
         alike = {answer.points[place].number for place in answer.alike or []}
         row += [number(mean, digits), number(error, digits)]
-        row.append(NOTHING if mean is None or answer.alike is None else "yes" if point.number in alike else "no")
+        row.append(
+            NOTHING
+            if not point.is_whole(answer.name) or answer.alike is None
+            else "yes"
+            if point.number in alike
+            else "no"
+        )
     row += [("yes" if on_front else "no")] if len(inputs.answers) > 1 else []
     return [*row, tokens_words(point.num_tokens), status_words(point)]
 
 
-def _rank(inputs: SweepInputs, point: TriedPoint) -> tuple[bool, float, int]:
+def _rank(inputs: SweepInputs, point: TriedPoint) -> tuple[int, float, int]:
     first = inputs.answers[0]
     mean = point.mean(first.name)
     sign = 1 if first.spec.goal == "minimize" else -1
-    return mean is None, sign * (mean or 0.0), point.number
+    return (0 if point.is_whole(first.name) else 1 if mean is not None else 2), sign * (mean or 0.0), point.number
 
 
 def _seen(answer: Answer, place: int | None) -> list[str]:

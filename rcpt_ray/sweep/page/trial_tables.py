@@ -1,7 +1,8 @@
 """The sweep's tables of what was run: trials, stages that trials share, failures, totals.
 
-Invariant: requests, hours and cost are of the stages that a trial made itself, so that a sum over trials counts no
-stage twice; what it would have been without sharing is told apart.
+Invariants: requests, hours and cost are of stages that trials made, now or in an earlier command; a sum over trials
+counts a stage once, by its fingerprint, and what was finished in place of an attempt that was not; what it would have
+been without sharing is told apart.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from rcpt_ray.report.tables.cells import NOTHING, count, number
 from rcpt_ray.report.tables.table import Table
 from rcpt_ray.sweep.page.inputs import BASELINES, SweepInputs
 from rcpt_ray.sweep.result import StageUse, TrialResult
+from rcpt_ray.sweep.tried import STATUSES
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,13 @@ def spent_on(uses: Sequence[StageUse]) -> Spent:
 
 
 def made_by(results: Sequence[TrialResult]) -> list[StageUse]:
-    """The stages that these trials made themselves."""
-    return [use for result in results for use in result.stages.values() if use.made_here]
+    """The stages that these trials made, each once: finished where one of them finished it, else as far as it came."""
+    made: dict[str, StageUse] = {}
+    for use in (use for result in results for use in result.stages.values() if use.made_here):
+        known = made.setdefault(use.fingerprint, use)
+        if (use.is_finished, use.seconds) > (known.is_finished, known.seconds):
+            made[use.fingerprint] = use
+    return list(made.values())
 
 
 def trials_table(inputs: SweepInputs) -> Table:
@@ -77,17 +84,19 @@ def sharing_table(inputs: SweepInputs) -> Table:
     for result in inputs.results:
         for name, use in result.stages.items():
             kinds.setdefault(name, []).append(use)
-    rows = []
+    rows, made = [], made_by(inputs.results)
     for name, uses in kinds.items():
-        paid, needed = spent_on([use for use in uses if use.made_here]), spent_on(uses)
         distinct = {use.fingerprint for use in uses}
-        before = distinct - {use.fingerprint for use in uses if use.made_here}
+        mine = [use for use in made if use.fingerprint in distinct]
+        paid, needed = spent_on(mine), spent_on(uses)
+        before = distinct - {use.fingerprint for use in mine}
         rows.append(
             [
                 name,
                 count(len(uses)),
                 count(len(distinct)),
                 count(paid.num_stages),
+                count(sum(not use.is_finished for use in mine)),
                 count(len(before)),
                 count(paid.engine_requests),
                 count(needed.engine_requests),
@@ -95,40 +104,42 @@ def sharing_table(inputs: SweepInputs) -> Table:
                 number(needed.seconds, 1),
             ]
         )
-    columns = ["Stage", "Needed by trials", "Distinct", "Made", "There before", "Engine requests"]
+    columns = ["Stage", "Needed by trials", "Distinct", "Made", "not finished", "There before", "Engine requests"]
     columns += ["without sharing", "Seconds", "without sharing"]
     note = "A stage that several trials need is made once. Without sharing each trial would have made its own."
     return Table("Stages that trials share", columns, rows, note)
 
 
 def failures_table(inputs: SweepInputs) -> Table:
-    """One row a trial that failed or was stopped."""
-    bad = [result for result in inputs.results if result.status != "ok"]
+    """One row a trial that was stopped, refused or failed, those of an end together."""
+    bad = [result for status in STATUSES for result in inputs.results if result.status == status != "ok"]
     rows = [
         [
             result.trial.name,
             result.status,
             result.reason or NOTHING,
-            ", ".join(result.stages) or "none",
+            ", ".join(name if use.is_finished else f"part of {name}" for name, use in result.stages.items()) or "none",
             number(result.seconds, 1),
         ]
         for result in bad
     ]
-    return Table("Trials without figures", ["Trial", "Status", "Why", "Finished stages", "Seconds"], rows)
+    return Table("Trials without figures", ["Trial", "Status", "Why", "Stages", "Seconds"], rows)
 
 
 def totals_table(inputs: SweepInputs) -> Table:
     """The whole sweep in figures."""
-    results, spent = inputs.results, spent_on(made_by(inputs.results))
-    statuses = [result.status for result in results]
+    results, made = inputs.results, made_by(inputs.results)
+    spent = spent_on(made)
+    statuses = [str(result.status) for result in results]
     beside = sum(result.overhead_seconds for result in results)
     rows = [
         ["Trials planned", count(inputs.num_planned)],
-        *([f"Trials {status}", count(statuses.count(status))] for status in ("ok", "failed", "stopped")),
+        *([f"Trials {status}", count(statuses.count(status))] for status in STATUSES),
         ["Settings tried", count(len(inputs.points))],
         ["Seconds of trials, one after the other", number(sum(result.seconds for result in results), 1)],
         ["of them beside the trials' own stages", number(beside, 1)],
         ["Stages made", count(spent.num_stages)],
+        ["of them trainings that did not finish", count(sum(not use.is_finished for use in made))],
         ["Seconds of stages", number(spent.seconds, 1)],
         ["GPU-hours", number(spent.gpu_hours, 3)],
         ["Cost", _cost(spent.cost)],

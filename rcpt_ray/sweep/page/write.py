@@ -19,11 +19,11 @@ from rcpt_ray.sweep.page.inputs import SweepInputs, public_results
 from rcpt_ray.sweep.page.sections import gather
 from rcpt_ray.sweep.page.trial_tables import made_by, spent_on
 from rcpt_ray.sweep.result import TrialResult, table_of
-from rcpt_ray.sweep.tried import front_of
+from rcpt_ray.sweep.tried import STATUSES, front_of
 
 
 def write_sweep(recipe: Recipe, results: Sequence[TrialResult], planned: int, folder: Path) -> Outcome:
-    """Write the four files into `folder`; trials that failed or were stopped count as rejected.
+    """Write the four files into `folder`; trials that were stopped or refused, or failed, count as rejected.
 
     `planned` is the number of trials that the sweep was to run.
     """
@@ -45,8 +45,9 @@ def write_answers(
     write_table(folder / "results.parquet", table_of(shown))
     write_atomic(folder / "answer.json", as_json(summary(inputs)))
     spent = spent_on(made_by(inputs.results))
+    rejected = {name: number for name in STATUSES if name != "ok" and (number := _number(results, name))}
     return Outcome(
-        Counts.of("trial", _number(results, "ok"), {name: _number(results, name) for name in _rejected(results)}),
+        Counts.of("trial", _number(results, "ok"), rejected),
         details={"planned": planned, "engine_requests": spent.engine_requests, "gpu_hours": spent.gpu_hours},
         cost=spent.cost,
     )
@@ -63,8 +64,7 @@ def summary(inputs: SweepInputs) -> dict[str, Any]:
         "seeds": inputs.seeds,
         "confidence": sweep.confidence,
         "proxy": public_recipe(sweep.proxy),
-        "trials": {"planned": inputs.num_planned}
-        | {status: _number(results, status) for status in ("ok", "failed", "stopped")},
+        "trials": {"planned": inputs.num_planned} | {status: _number(results, status) for status in STATUSES},
         "spent": {name: getattr(spent, name) for name in ("num_stages", "gpu_hours", "cost", "engine_requests")},
         "objectives": {one.name: _told(one) for one in inputs.answers},
         "pareto_front": [inputs.points[place].number for place in front_of(inputs.points, sweep.objectives)]
@@ -85,7 +85,8 @@ def _told(answer: Answer) -> dict[str, Any]:
         else {
             "kind": surface.kind,
             "num_points": surface.num_points,
-            "num_trials": surface.num_trials,
+            "num_measured": surface.num_measured,
+            "num_trainings": surface.num_trainings,
             "cv_error": surface.cv_error,
             "cv_skill": surface.cv_skill,
             "noise": surface.noise,
@@ -97,8 +98,9 @@ def _told(answer: Answer) -> dict[str, Any]:
             "value": optimum.value,
             "low": optimum.low,
             "high": optimum.high,
-            "region": optimum.region,
+            "region": public_recipe(optimum.region),
         },
+        "left_out": [one.number for one in answer.left_out],
         "noise": None if answer.noise is None else answer.noise.deviation,
         "not_distinguishable": None
         if answer.alike is None
@@ -145,7 +147,3 @@ def _number_of(answer: Answer, place: int | None) -> int | None:
 
 def _number(results: Sequence[TrialResult], status: str) -> int:
     return sum(result.status == status for result in results)
-
-
-def _rejected(results: Sequence[TrialResult]) -> list[str]:
-    return sorted({result.status for result in results if result.status != "ok"})

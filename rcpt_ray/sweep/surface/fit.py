@@ -1,10 +1,11 @@
 """The response surface of one objective: what to expect anywhere in the space, how surely, and how far it is known.
 
 Regression on many small runs, as RegMix (Liu et al. 2024, arXiv 2407.01492) proposes for mixtures, over mixtures,
-numbers and names alike. Its skill is measured by leaving out whole points, all seeds of a point together, so seeds that
-agree never flatter it. One kind of model serves all: choosing among planes, quadratics and processes by
-cross-validation, the simplest unless clearly worse, missed the optimum of a bump four times in ten where one in ten was
-allowed (15 points), since a plane that errs evenly looks as good as anything.
+numbers and names alike. Its skill is measured by leaving out whole measurements, all seeds and all points of one
+together, so neither seeds that agree nor settings that make no difference flatter it. One kind of model serves all:
+choosing among planes, quadratics and processes by cross-validation, the simplest unless clearly worse, missed the
+optimum of a bump four times in ten where one in ten was allowed (15 points), since a plane that errs evenly looks as
+good as anything.
 
 Price: with 50 points 0.1 s.
 """
@@ -19,8 +20,8 @@ from rcpt_ray.sweep.spec import Axis
 from rcpt_ray.sweep.surface.features import Position, coordinate_of_columns, features_at, features_of
 from rcpt_ray.sweep.surface.process import Process, Sample
 
-MIN_POINTS = 3
-"""Two points make a line through anything, and leave nothing to be wrong by."""
+MIN_MEASURED = 3
+"""Two measurements make a line through anything, and leave nothing to be wrong by."""
 
 
 @dataclass(frozen=True)
@@ -30,26 +31,35 @@ class Observations:
     points: list[Settings]
     """Distinct."""
     values: list[list[float]]
-    """Of each point, one a seed; at least one."""
+    """Of each measurement, one a training; at least one."""
+    places: list[list[int]] | None = None
+    """Of each measurement its points; None where each point has its own."""
+
+    @property
+    def places_of_measured(self) -> list[list[int]]:
+        """Of each measurement its points."""
+        return [[place] for place in range(len(self.points))] if self.places is None else self.places
 
 
 @dataclass(frozen=True)
 class Surface:
     """A fitted surface; responses are in the unit of the objective.
 
-    N points, M other points
+    N points, M other points, K tried points, G measurements
     """
 
     kind: str
     """The model, in words."""
     num_points: int
-    num_trials: int
+    num_measured: int
+    """Measurements; fewer than points where several of those stand on the same trainings."""
+    num_trainings: int
     cv_error: float
-    """Root mean square of what a point's mean is less what the other points predict of it."""
+    """Root mean square of what a measurement's mean is less what the others predict of it."""
     cv_skill: float
     """1 - cv_error^2 / the same error of predicting by the mean of the others; at 0 or below it predicts nothing."""
     noise: float | None
-    """Standard deviation between seeds of one point; None where no point has two."""
+    """Standard deviation between seeds of one measurement; None where none has two."""
     degrees: int
     """Of freedom of the t distribution of the responses."""
     space: Mapping[str, Axis]
@@ -85,36 +95,38 @@ class Surface:
 
 
 def fit_surface(space: Mapping[str, Axis], observations: Observations, seed: int) -> Surface | None:
-    """The surface through what was measured; None with fewer than three points.
+    """The surface through what was measured; None with fewer than three measurements.
 
     The same seed gives the same surface.
     """
-    num_points = len(observations.points)
-    if num_points < MIN_POINTS:
+    places, num_measured = observations.places_of_measured, len(observations.values)
+    if num_measured < MIN_MEASURED:
         return None
-    mean_N = np.array([np.mean(values) for values in observations.values])
-    count_N = np.array([float(len(values)) for values in observations.values])
+    share_GK = np.array([[(place in own) / len(own) for place in range(len(observations.points))] for own in places])
+    mean_G = np.array([np.mean(values) for values in observations.values])
+    count_G = np.array([float(len(values)) for values in observations.values])
     within = float(sum(np.square(np.subtract(values, np.mean(values))).sum() for values in observations.values))
-    num_trials = int(count_N.sum())
-    middle, apart = float(mean_N.mean()), float(mean_N.std())
-    unit = (apart**2 + within / num_trials) ** 0.5
+    num_trainings = int(count_G.sum())
+    middle, apart = float(mean_G.mean()), float(mean_G.std())
+    unit = (apart**2 + within / num_trainings) ** 0.5
     process = None
     # Values that differ by rounding alone are equal: their differences say nothing.
-    if unit > 1e-12 * max(map(abs, mean_N)):
-        features_NF = features_of(observations.points, space)
-        scaled = Sample(features_NF, coordinate_of_columns(space), (mean_N - middle) / unit, count_N, within / unit**2)
+    if unit > 1e-12 * max(map(abs, mean_G)):
+        features_KF, columns = features_of(observations.points, space), coordinate_of_columns(space)
+        scaled = Sample(features_KF, share_GK, columns, (mean_G - middle) / unit, count_G, within / unit**2)
         process = Process(scaled, seed)
-    error = 0.0 if process is None else unit * float(np.sqrt(np.mean(process.left_out_N**2)))
-    # What a point's mean is less the mean of the others is this much more than less the mean of all.
-    plain = apart * num_points / (num_points - 1)
+    error = 0.0 if process is None else unit * float(np.sqrt(np.mean(process.left_out_G**2)))
+    # What a measurement's mean is less the mean of the others is this much more than less the mean of all.
+    plain = apart * num_measured / (num_measured - 1)
     return Surface(
         kind="one value everywhere" if process is None else "Gaussian process, averaged over how smooth it may be",
-        num_points=num_points,
-        num_trials=num_trials,
+        num_points=len(observations.points),
+        num_measured=num_measured,
+        num_trainings=num_trainings,
         cv_error=error,
         cv_skill=1 - (error / plain) ** 2 if process is not None and plain > 0 else 0.0,
-        noise=(within / (num_trials - num_points)) ** 0.5 if num_trials > num_points else None,
-        degrees=num_trials - 1,
+        noise=(within / (num_trainings - num_measured)) ** 0.5 if num_trainings > num_measured else None,
+        degrees=num_trainings - 1,
         space=space,
         middle=middle,
         unit=unit,
