@@ -78,6 +78,7 @@ def test_no_path_of_this_machine_stands_in_what_is_shown(swept: tuple[Path, Any]
         assert str(folder) not in (report / name).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_finished_trials_are_found_again(swept: tuple[Path, Any]) -> None:
     folder, _ = swept
     before = {name: one for name, one in results_of(folder / "run").items() if one.status == "ok"}

@@ -101,6 +101,7 @@ def test_a_ruined_training_is_given_up_with_a_checkpoint_and_its_curve(
     assert_given_up(given_up)
 
 
+@pytest.mark.slow
 def test_started_again_it_comes_to_the_same_verdict_by_what_its_folder_holds(given_up: TrainingJob) -> None:
     """Its curve was lost with the one that measured it; no step is trained again."""
     before = (given_up.folder / "steps.jsonl").read_bytes()
@@ -111,6 +112,7 @@ def test_started_again_it_comes_to_the_same_verdict_by_what_its_folder_holds(giv
     assert (given_up.folder / "steps.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_alone_it_goes_on_to_the_end_that_it_would_have_had(
     ruined: TrainingJob, given_up: TrainingJob, tmp_path: Path
 ) -> None:
@@ -120,6 +122,7 @@ def test_alone_it_goes_on_to_the_end_that_it_would_have_had(
     assert_same_training(ruined.folder, copy.folder)
 
 
+@pytest.mark.slow
 def test_a_training_as_good_as_the_median_ends_as_if_there_were_no_others(ruined: TrainingJob, tmp_path: Path) -> None:
     job = beside(ruined, tmp_path, [1.0, 0.0, -3.0])
     finish(job)
