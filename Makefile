@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEFINES_VENV := requirements/cpu.txt requirements/dev.txt pyproject.toml Makefile
 # Two test files at once: most of a test's time goes into waiting for processes to start.
-TWO_AT_ONCE := -n 2 --dist loadfile
+TWO_AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
 STAMP := $(VENV)/made-of-$(shell cat $(DEFINES_VENV) | sha256sum | cut -c1-16)
 
 .PHONY: install demo test test-all check clean

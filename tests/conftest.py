@@ -8,7 +8,27 @@ import pytest
 
 from rcpt_ray.tiny_model import make_tiny_llama
 
+_LONG_FILES = (
+    "test_kill_and_resume.py",
+    "test_stream_run.py",
+    "test_job_submit.py",
+    "test_sweep_run.py",
+    "test_paper_recipe.py",
+    "test_synthesis_failures.py",
+    "test_workers.py",
+    "test_real_corpus.py",
+    "test_synthesis_reuse.py",
+    "test_training_guard.py",
+    "test_synthesis_kills.py",
+)
+"""Files that take a minute or more, the longest first: begun last, one would keep the others waiting."""
 _OF_A_RANK = ("DS_ACCELERATOR", "LOCAL_RANK", "RANK", "WORLD_SIZE")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, all others in their order."""
+    place = {name: number for number, name in enumerate(_LONG_FILES)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture(autouse=True, scope="module")

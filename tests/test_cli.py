@@ -12,7 +12,20 @@ from typing import Any
 import pytest
 import yaml
 
-VERBS = ["run", "prepare", "synthesize", "mix", "train", "evaluate", "report", "sweep", "plan", "show", "doctor", "models"]
+VERBS = [
+    "run",
+    "prepare",
+    "synthesize",
+    "mix",
+    "train",
+    "evaluate",
+    "report",
+    "sweep",
+    "plan",
+    "show",
+    "doctor",
+    "models",
+]
 HEAVY = {"ray", "torch", "vllm", "pydantic", "pyarrow", "numpy", "transformers", "deepspeed", "lm_eval", "datasets"}
 
 

@@ -19,7 +19,7 @@ from ray.tune.search import Searcher
 
 from rcpt_ray import cluster
 from rcpt_ray.errors import reason_of
-from rcpt_ray.recipe import Recipe
+from rcpt_ray.recipe import ClusterSpec, Recipe
 from rcpt_ray.sweep.proposals import Proposals
 from rcpt_ray.sweep.result import Trial, TrialResult, read_result, write_result
 from rcpt_ray.sweep.room import need_of_trial
@@ -30,6 +30,7 @@ _PLACEHOLDER = {"memory": 2**20}
 """A trial's placement group must ask for something."""
 _RETRIES = 2
 """Of a trial whose process or machine is lost."""
+_LOADED_AHEAD = 4
 _SETTINGS = {
     # The command ends on Ctrl-C instead of going on as if the sweep had ended.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -76,10 +77,20 @@ def run_trials(recipe: Recipe, proposals: Proposals, run: Path, folder: Path, wa
             failure_config=tune.FailureConfig(max_failures=_RETRIES),
         ),
     )
+    # Processes for the first trials load what they need while Tune starts; they are used again for those after them.
+    have = ray.cluster_resources()
+    loading = [_loaded.remote(recipe.cluster) for _ in range(min(int(have.get("CPU", 0)), _LOADED_AHEAD))]
     try:
         tuner.fit()
     finally:
+        del loading
         shutil.rmtree(storage, ignore_errors=True)
+
+
+@ray.remote(num_cpus=0, max_retries=0, scheduling_strategy="DEFAULT")
+def _loaded(spec: ClusterSpec) -> None:
+    """What a trial's process does first; this module's imports are most of it."""
+    cluster.connect(spec)
 
 
 def _run(recipe: Recipe, trial: Trial, run: Path, folder: Path) -> None:
