@@ -26,6 +26,7 @@ def test_engine_that_cannot_start_ends_the_job_with_its_own_words(tmp_path: Path
     assert manifests(tmp_path / "run", "thoughts") == []
 
 
+@pytest.mark.slow
 def test_job_that_goes_wrong_is_stopped_before_it_has_paid_for_everything(tmp_path: Path) -> None:
     num_documents, shard_documents = 4_000, 50
     write_corpus(tmp_path / "corpus.jsonl", num_documents)

@@ -133,6 +133,7 @@ def model_of_no_numbers(model: Path, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_under_ray_a_stop_ends_the_command_with_one_sentence_and_starts_no_worker_again(
     tiny_model_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

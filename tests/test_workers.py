@@ -71,6 +71,7 @@ def test_parts_are_the_same_bytes_on_one_two_and_four_workers(
     assert min(map(len, made[1])) > 5
 
 
+@pytest.mark.slow
 def test_mistake_in_a_piece_is_told_in_the_same_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rcpt_ray.corpus.reading.pieces.PIECE_BYTES", 4000)
     folder = write_files(tmp_path / "in")
