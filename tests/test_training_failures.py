@@ -87,10 +87,10 @@ def train_workers() -> list[psutil.Process]:
 
 
 def test_worker_that_waits_in_vain_says_so(tmp_path: Path, tiny_model_folder: Path, short_mixture: Path) -> None:
-    job = job_of(tmp_path, tiny_model_folder, short_mixture, 40, num_workers=2, collective_timeout_s=3)
+    job = job_of(tmp_path, tiny_model_folder, short_mixture, 40, num_workers=2, collective_timeout_s=10)
     ranks = Ranks(job, partial(stop, 2))
     assert ranks.end()[0] == 1
-    assert "CollectiveTimeout: another worker gave no answer for training.collective_timeout_s=3;" in ranks.sentence()
+    assert "CollectiveTimeout: another worker gave no answer for training.collective_timeout_s=10;" in ranks.sentence()
 
 
 def test_full_disk_loses_the_steps_since_the_last_checkpoint(
