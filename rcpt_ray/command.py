@@ -1,8 +1,9 @@
 """One command that makes stages: run folder, terminal, log, cluster, and the words at the end."""
 
+import contextlib
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rcpt_ray import cluster
@@ -22,6 +23,25 @@ class StageFailed(SystemExit):
     """A stage failed for a reason that is not the user's mistake; exit code 1, details in the log."""
 
 
+@contextlib.contextmanager
+def in_run(recipe: Recipe, name: str) -> Iterator[tuple[Path, Terminal, Path]]:
+    """The run folder, the terminal and the log of a command; all but its own words goes to the log.
+
+    Raises:
+        UserError: the run folder cannot be used, or the command ended with a user's mistake.
+        StageFailed: it ended with anything else; the log holds the traceback.
+    """
+    run = open_run(recipe.run, recipe.model_dump(mode="json"))
+    log = run / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}.log"
+    with quiet_terminal(log) as terminal:
+        try:
+            yield run, terminal, log
+        except UserError:
+            raise
+        except Exception as error:
+            raise _failure(error.error if isinstance(error, StageError) else error, terminal, log) from None
+
+
 def run_command(recipe: Recipe, until: str, retry_rejected: bool = False, as_is: bool = False) -> Pipeline:
     """Make the stages up to and including `until`, or find them finished.
 
@@ -33,32 +53,23 @@ def run_command(recipe: Recipe, until: str, retry_rejected: bool = False, as_is:
         StageFailed: a stage failed, of all variants or of some; the log holds the traceback.
     """
     started = time.monotonic()
-    run = open_run(recipe.run, recipe.model_dump(mode="json"))
-    log = run / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{until}.log"
-    with quiet_terminal(log) as terminal:
+    with in_run(recipe, until) as (run, terminal, log):
         terminal.say(f"run {recipe.name} in {run}, log {log.relative_to(run)}")
-        try:
-            with cluster.session():
+        with cluster.session():
 
-                def resolve(spec: ModelSpec, tokenizer_only: bool) -> ResolvedModel:
-                    return _resolve(spec, tokenizer_only, terminal)
+            def resolve(spec: ModelSpec, tokenizer_only: bool) -> ResolvedModel:
+                return _resolve(spec, tokenizer_only, terminal)
 
-                if retry_rejected:
-                    _open_again(recipe, run, resolve, terminal)
+            if retry_rejected:
+                _open_again(recipe, run, resolve, terminal)
 
-                def build(stages: Sequence[Stage]) -> list[Built | StageError]:
-                    if not as_is:
-                        return finish_all(stages, run, terminal)
-                    # Only the report is made.
-                    return [finish(one, run, terminal) if one.name == "report" else look_up(one, run) for one in stages]
+            def build(stages: Sequence[Stage]) -> list[Built | StageError]:
+                if not as_is:
+                    return finish_all(stages, run, terminal)
+                # Only the report is made.
+                return [finish(one, run, terminal) if one.name == "report" else look_up(one, run) for one in stages]
 
-                done = build_pipeline(recipe, Builder(build), until, resolve, as_is)
-        except UserError:
-            raise
-        except StageError as failed:
-            raise failure(failed.error, terminal, log) from None
-        except Exception as error:
-            raise failure(error, terminal, log) from None
+            done = build_pipeline(recipe, Builder(build), until, resolve, as_is)
         _say_end(done, terminal, time.monotonic() - started)
         if done.failures or done.heldout_failure:
             _say_failures(done, terminal, log)
@@ -72,7 +83,7 @@ def _resolve(spec: ModelSpec, tokenizer_only: bool, terminal: Terminal) -> Resol
         return resolve_model(spec.reference, revision=spec.revision, tokenizer_only=tokenizer_only)
 
 
-def failure(error: Exception, terminal: Terminal, log: Path) -> Exception | SystemExit:
+def _failure(error: Exception, terminal: Terminal, log: Path) -> Exception | SystemExit:
     """What to raise for an error of a command: the user's mistake behind it, else StageFailed once all is logged."""
     mistake = user_error_behind(error)
     if mistake is not None:

@@ -81,7 +81,7 @@ def build_pipeline(
         UserError: an input or a model is missing; nothing has been made then.
         StageError: the corpus failed, or a stage of every trained variant.
     """
-    resolve = functools.cache(resolve or _resolve)
+    resolve = functools.cache(resolve or resolve_spec)
     last = STAGES.index(until)
     done = Pipeline(variants=recipe.variants)
     done.settings = {name: recipe.variant_settings(variant) for name, variant in done.variants.items()}
@@ -227,7 +227,8 @@ def _report(recipe: Recipe, done: Pipeline, as_is: bool) -> Stage:
     return report_stage(recipe, {"corpus": done.corpus, **inputs}, failures, lambda: gather(recipe, done))
 
 
-def _resolve(spec: ModelSpec, tokenizer_only: bool) -> ResolvedModel:
+def resolve_spec(spec: ModelSpec, tokenizer_only: bool) -> ResolvedModel:
+    """The model of a recipe, without a word on the terminal."""
     return resolve_model(spec.reference, revision=spec.revision, tokenizer_only=tokenizer_only)
 
 

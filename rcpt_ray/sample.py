@@ -1,6 +1,5 @@
 """`rcpt plan --sample N`: write N thoughts for real, and say what all of them will take."""
 
-import time
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,7 @@ import pyarrow.parquet as pq
 from rich.table import Table
 
 from rcpt_ray import cluster
-from rcpt_ray.artifacts import open_run
-from rcpt_ray.command import failure
+from rcpt_ray.command import in_run
 from rcpt_ray.corpus.judge import Judge, Preparation
 from rcpt_ray.corpus.reading.read import read_source
 from rcpt_ray.corpus.spec import TRAIN_PARTS, CorpusSpec
@@ -21,7 +19,7 @@ from rcpt_ray.models import ResolvedModel
 from rcpt_ray.pipeline import Pipeline
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.stage import Built
-from rcpt_ray.terminal import Terminal, duration, quiet_terminal, table_console
+from rcpt_ray.terminal import Terminal, duration, table_console
 from rcpt_ray.thought_stages import connect_for_thoughts
 from rcpt_ray.thoughts.forecast import Forecast, forecast, measure
 from rcpt_ray.thoughts.generate import make_generation
@@ -44,19 +42,11 @@ def print_samples(recipe: Recipe, done: Pipeline, num_sample: int, num_documents
         table_console().print("the thoughts are written; there is nothing to sample")
         return
     documents = sample_documents(recipe, done.corpus, num_sample, done.student)
-    run = open_run(recipe.run, recipe.model_dump(mode="json"))
-    log = run / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-sample.log"
-    with quiet_terminal(log) as terminal:
-        try:
-            with cluster.session():
-                for title, (name, spec) in to_do.items():
-                    teacher = done.writers[name].teacher
-                    expected = _sample(title, recipe, spec, teacher, documents, num_documents, run, terminal)
-                    terminal.console.print(_table(title, expected, spec.pool.max_engines))
-        except UserError:
-            raise
-        except Exception as error:
-            raise failure(error, terminal, log) from None
+    with in_run(recipe, "sample") as (run, terminal, _), cluster.session():
+        for title, (name, spec) in to_do.items():
+            teacher = done.writers[name].teacher
+            expected = _sample(title, recipe, spec, teacher, documents, num_documents, run, terminal)
+            terminal.console.print(_table(title, expected, spec.pool.max_engines))
 
 
 def _sample(

@@ -169,8 +169,7 @@ def test_spent_budget_ends_the_sweep_and_shared_stages_count_once() -> None:
 def test_sweep_without_sense_is_one_sentence(sweep: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words) as refused:
         recipe = swept(**sweep)
-        assert recipe.sweep is not None
-        require_sensible(recipe, recipe.sweep)
+        require_sensible(recipe)
         Proposals(recipe)
     assert "\n" not in str(refused.value)
 

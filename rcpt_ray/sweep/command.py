@@ -9,20 +9,19 @@ Trials make their stages in the run folder, where those of other trials, sweeps 
 import functools
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rcpt_ray import cluster
-from rcpt_ray.artifacts import Outcome, fingerprint, hold, open_run
-from rcpt_ray.command import StageFailed, failure
+from rcpt_ray.artifacts import Outcome, fingerprint, hold
+from rcpt_ray.command import StageFailed, in_run
 from rcpt_ray.errors import UserError
 from rcpt_ray.finishing import finish
-from rcpt_ray.models import ResolvedModel, resolve_model
-from rcpt_ray.pipeline import build_pipeline
+from rcpt_ray.pipeline import build_pipeline, resolve_spec
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.report.public import public_recipe
-from rcpt_ray.settings import ModelSpec
 from rcpt_ray.stage import Builder, Built, Stage, StageError
 from rcpt_ray.sweep.live import LiveTable
 from rcpt_ray.sweep.proposals import KEPT, Proposals
@@ -30,8 +29,11 @@ from rcpt_ray.sweep.result import TrialResult, read_results
 from rcpt_ray.sweep.sensible import definition_of, require_sensible
 from rcpt_ray.sweep.spec import STAGE_VERSION
 from rcpt_ray.sweep.trial_recipe import mistake_at, recipe_at
-from rcpt_ray.terminal import Bar, Terminal, quiet_terminal
+from rcpt_ray.terminal import Bar, Terminal
 from rcpt_ray.written import Resolve
+
+if TYPE_CHECKING:
+    from rcpt_ray.sweep.answer import Answer
 
 _NOT_IN_KEY = ("budget", "max_concurrent", "confidence", "early_stop", "proxy", "arm")
 """What of a sweep's settings changes which trials are made, or what is told of them, or stands in their recipes."""
@@ -48,24 +50,15 @@ def sweep_command(recipe: Recipe, source: str, apply_to: str | None = None) -> N
         UserError: the recipe has no sweep, or one that cannot be begun; or no trial could be made as it was asked for.
         StageFailed: a trial failed; the others and the report are finished.
     """
-    sweep = recipe.sweep
-    if sweep is None:
-        raise UserError(f"{source} has no sweep: section; write one as in jobs/recipes/sweep.yaml")
     _require_new_file(apply_to)
-    require_sensible(recipe, sweep)
+    require_sensible(recipe)
     started = time.monotonic()
-    run = open_run(recipe.run, recipe.model_dump(mode="json"))
-    log = run / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-sweep.log"
-    with quiet_terminal(log) as terminal:
+    with in_run(recipe, "sweep") as (run, terminal, log):
         terminal.say(f"sweep of {recipe.name} in {run}, log {log.relative_to(run)}")
-        try:
-            with cluster.session():
-                results, planned = _trials(recipe, run, terminal)
-            built = _report(recipe, results, planned, run, terminal)
-        except UserError:
-            raise
-        except Exception as error:
-            raise failure(error, terminal, log) from None
+        with cluster.session():
+            results, planned = _trials(recipe, run, terminal)
+        answers = functools.cache(functools.partial(_answers, recipe, results))
+        built = _report(recipe, results, planned, answers, run, terminal)
         statuses = Counter[str](result.status for result in results)
         terminal.say(f"done in {time.monotonic() - started:.0f} s: {_in_words(statuses)}")
         for name in ("report.html", "report.md"):
@@ -77,15 +70,16 @@ def sweep_command(recipe: Recipe, source: str, apply_to: str | None = None) -> N
         if not statuses["ok"]:
             raise UserError(f"no trial gave a figure; the first one did not because {results[0].reason}")
         if apply_to is not None:
-            from rcpt_ray.sweep.answer import answer
             from rcpt_ray.sweep.apply import applied_recipe, write_applied
 
-            write_applied(Path(apply_to), applied_recipe(Path(source), recipe, answer(recipe, results)))
+            write_applied(Path(apply_to), applied_recipe(Path(source), recipe, answers()))
             terminal.say(f"applied  {apply_to}")
 
 
-def _resolve(spec: ModelSpec, tokenizer_only: bool) -> ResolvedModel:
-    return resolve_model(spec.reference, revision=spec.revision, tokenizer_only=tokenizer_only)
+def _answers(recipe: Recipe, results: Sequence[TrialResult]) -> "list[Answer]":
+    from rcpt_ray.sweep.answer import answer
+
+    return answer(recipe, results)
 
 
 def _forget_curves(folder: Path, keep: Sequence[str]) -> None:
@@ -106,7 +100,7 @@ def _require_new_file(apply_to: str | None) -> None:
 
 def _trials(recipe: Recipe, run: Path, terminal: Terminal) -> tuple[list[TrialResult], int]:
     """The results of all trials, those made now and those found, and how many were planned."""
-    resolve = functools.cache(_resolve)
+    resolve = functools.cache(resolve_spec)
     folder = run / "trials" / _key(recipe, run, resolve)
     for name in ("logs", "now", "curves", "made"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -158,17 +152,24 @@ def _stands(result: TrialResult, recipe: Recipe, run: Path, resolve: Resolve) ->
     return result.status == "stopped" or built.manifest is not None
 
 
-def _report(recipe: Recipe, results: Sequence[TrialResult], planned: int, run: Path, terminal: Terminal) -> Built:
+def _report(
+    recipe: Recipe,
+    results: Sequence[TrialResult],
+    planned: int,
+    answers: "Callable[[], list[Answer]]",
+    run: Path,
+    terminal: Terminal,
+) -> Built:
     def make(folder: Path, bar: Bar) -> Outcome:
-        from rcpt_ray.sweep.page.write import write_sweep
+        from rcpt_ray.sweep.page.write import write_answers
 
-        return write_sweep(recipe, results, planned, folder)
+        return write_answers(recipe, results, planned, folder, answers())
 
     settings = {"recipe": public_recipe(recipe.model_dump(mode="json", exclude={"cluster"})), "planned": planned}
     digests = {result.trial.name: sha256(result.model_dump_json().encode()).hexdigest() for result in results}
     built = finish(Stage("sweep", "sweep's report", STAGE_VERSION, settings, digests, "report.*", make), run, terminal)
     if isinstance(built, StageError):
-        raise built.error
+        raise built
     return built
 
 

@@ -8,7 +8,7 @@ from rcpt_ray.recipe import Recipe
 from rcpt_ray.sweep.live import in_words
 from rcpt_ray.sweep.proposals import Proposals
 from rcpt_ray.sweep.result import Trial
-from rcpt_ray.sweep.sensible import require_sensible
+from rcpt_ray.sweep.sensible import definition_of, require_sensible
 from rcpt_ray.sweep.trial_recipe import recipe_at
 from rcpt_ray.terminal import table_console
 
@@ -19,10 +19,7 @@ def print_sweep(recipe: Recipe) -> None:
     Raises:
         UserError: the sweep cannot be begun.
     """
-    sweep = recipe.sweep
-    if sweep is None:
-        raise UserError("the recipe has no sweep: section; write one as in jobs/recipes/sweep.yaml")
-    require_sensible(recipe, sweep)
+    sweep = require_sensible(recipe)
     proposals = Proposals(recipe)
     known = proposals.trials if sweep.searcher == "optuna" else list(iter(proposals.next, None))
     console = table_console()
@@ -49,13 +46,12 @@ def _add_stages(recipe: Recipe, trial: Trial, made: dict[str, set[str]]) -> str:
     except UserError as mistake:
         return str(mistake)
     (variant,) = own.variants.values()
-    settings = own.variant_settings(variant)
-    key = canonical_json(own.corpus.defining())
-    made["corpus"].add(key)
-    if settings.mixture.needs_thoughts:
-        made["thoughts"].add(canonical_json([key, settings.thoughts.defining()]))
-    key += canonical_json([settings.thoughts.defining(), settings.thoughts.select.defining()])
-    key += canonical_json([settings.mixture.defining(), variant.seed])
-    made["mixture"].add(key)
-    made["training"].add(key + canonical_json(settings.training.defining()))
+    parts = definition_of(own)
+    if own.variant_settings(variant).mixture.needs_thoughts:
+        made["thoughts"].add(canonical_json([parts["corpus"], parts["teacher"], parts["thoughts"][0]]))
+    made["corpus"].add(canonical_json(parts["corpus"]))
+    del parts["evaluation"]
+    made["training"].add(canonical_json(parts))
+    del parts["training"]
+    made["mixture"].add(canonical_json(parts))
     return ""

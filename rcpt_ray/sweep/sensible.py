@@ -14,12 +14,15 @@ _INSIDE = 0.37
 """A place within a range that is no end, middle or level of it."""
 
 
-def require_sensible(recipe: Recipe, sweep: SweepSpec) -> None:
-    """UserError, in one sentence, where a sweep cannot be made or would tell nothing.
+def require_sensible(recipe: Recipe) -> SweepSpec:
+    """The recipe's sweep; UserError, in one sentence, where there is none, or one that cannot be made or tells nothing.
 
     Each value of an axis is tried on the recipe as it is, then with the other axes at their middle; what only some
     combinations break is told by their trials.
     """
+    sweep = recipe.sweep
+    if sweep is None:
+        raise UserError("the recipe has no sweep: section; write one as in jobs/recipes/sweep.yaml")
     if recipe.comparison.domains is not None:
         raise UserError(
             "comparison.domains is not for sweeps, whose trials train on all sources; set comparison.domains=null and "
@@ -37,6 +40,7 @@ def require_sensible(recipe: Recipe, sweep: SweepSpec) -> None:
     valid = next((point for point in (middle, {}) if mistake_at(recipe, point) is None), None)
     if valid is not None:
         _check_trial(recipe, sweep, recipe_at(recipe, _trial(recipe, valid)))
+    return sweep
 
 
 def definition_of(own: Recipe) -> dict[str, Any]:
