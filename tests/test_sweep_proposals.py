@@ -7,11 +7,12 @@ from sweep_trials import ended, run_through, space_of, swept_recipe
 
 from rcpt_ray.errors import UserError
 from rcpt_ray.recipe import Recipe
-from rcpt_ray.sweep.proposals import Proposals, spent_by
+from rcpt_ray.sweep.proposals import Proposals
 from rcpt_ray.sweep.result import Trial
 from rcpt_ray.sweep.room import Need, need_of_trial
 from rcpt_ray.sweep.sensible import require_sensible
 from rcpt_ray.sweep.space import grid_points, key_of, point_at, unit_of
+from rcpt_ray.sweep.spent import spent_on, used_by
 from rcpt_ray.sweep.trial_recipe import recipe_at
 
 WEIGHTS = {"components": ["stem/thought", "law/thought", "stem/raw"], "step": 0.25}
@@ -124,7 +125,7 @@ def test_spent_budget_ends_the_sweep_and_shared_stages_count_once() -> None:
     assert len(proposals.results) == 2, "half an hour each"
     assert "1.00 GPU-hours of sweep.budget.gpu_hours=1" in (proposals.reason_to_end() or "")
     twice = [result.model_copy(update={"stages": proposals.results[0].stages}) for result in proposals.results]
-    assert spent_by(twice).gpu_hours == 0.5 and spent_by(twice).cost == 2.0
+    assert spent_on(used_by(twice)).gpu_hours == 0.5 and spent_on(used_by(twice)).cost == 2.0
 
 
 @pytest.mark.parametrize(

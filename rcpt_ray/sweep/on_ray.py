@@ -22,7 +22,7 @@ from rcpt_ray.errors import reason_of
 from rcpt_ray.recipe import ClusterSpec, Recipe
 from rcpt_ray.sweep.proposals import Proposals
 from rcpt_ray.sweep.result import Trial, TrialResult, read_result, write_result
-from rcpt_ray.sweep.room import need_of_trial
+from rcpt_ray.sweep.room import Need, need_of_trial
 from rcpt_ray.sweep.trial import run_trial
 from rcpt_ray.sweep.trial_recipe import mistake_at, recipe_at
 
@@ -107,16 +107,19 @@ def _run(recipe: Recipe, trial: Trial, run: Path, folder: Path) -> None:
     now.unlink(missing_ok=True)
 
 
-def _has_room(recipe: Recipe, running: Sequence[Trial]) -> bool:
-    """Whether one more trial may run beside these."""
+def _has_room(recipe: Recipe, needs: Sequence[Need | None]) -> bool:
+    """Whether one more trial may run beside those with these needs."""
     assert recipe.sweep is not None
     if recipe.sweep.max_concurrent is not None:
-        return len(running) < recipe.sweep.max_concurrent
-    # Those whose settings cannot be had need nothing, and end at once.
-    needs = [need_of_trial(recipe_at(recipe, one)) for one in running if mistake_at(recipe, one.point) is None]
+        return len(needs) < recipe.sweep.max_concurrent
     have = ray.cluster_resources()
-    fitting = min((need.times_in(have.get("CPU", 0), have.get("GPU", 0)) for need in needs), default=len(running) + 1)
-    return len(running) < fitting + recipe.cluster.autoscales
+    fits = [need.times_in(have.get("CPU", 0), have.get("GPU", 0)) for need in needs if need is not None]
+    return len(needs) < min(fits, default=len(needs) + 1) + recipe.cluster.autoscales
+
+
+def _need(recipe: Recipe, trial: Trial) -> Need | None:
+    """What a trial needs; None where its settings cannot be had, so that it ends at once."""
+    return None if mistake_at(recipe, trial.point) else need_of_trial(recipe_at(recipe, trial))
 
 
 class _Asked(Searcher):
@@ -126,16 +129,18 @@ class _Asked(Searcher):
         super().__init__()
         self._recipe, self._proposals, self._folder, self._watcher = recipe, proposals, folder, watcher
         self._running: dict[str, Trial] = {}
+        self._needs: dict[str, Need | None] = {}
         self._begun_s: dict[str, float] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Tune's trial for the next of ours; None while there is no room for another."""
-        if self._running and not _has_room(self._recipe, list(self._running.values())):
+        if self._running and not _has_room(self._recipe, list(self._needs.values())):
             return None
         trial = self._proposals.next()
         if trial is None:
             return Searcher.FINISHED
         self._running[trial_id], self._begun_s[trial_id] = trial, time.monotonic()
+        self._needs[trial_id] = _need(self._recipe, trial)
         (self._folder / f"{trial.name}.json").unlink(missing_ok=True)
         self._watcher(trial, None)
         return {"trial": trial}
@@ -145,6 +150,7 @@ class _Asked(Searcher):
         trial = self._running.pop(trial_id, None)
         if trial is None:
             return
+        del self._needs[trial_id]
         seconds = time.monotonic() - self._begun_s.pop(trial_id)
         ended = read_result(self._folder, trial)
         if ended is None:

@@ -5,43 +5,20 @@ on with those that are left; nothing new is begun beyond the budget.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rcpt_ray.errors import UserError
 from rcpt_ray.recipe import Recipe
 from rcpt_ray.sweep.result import Role, Trial, TrialResult
 from rcpt_ray.sweep.searchers import searcher_of
 from rcpt_ray.sweep.space import Settings, grid_points, grid_size, key_of, num_dimensions, point_at, stratified_point
-from rcpt_ray.sweep.spec import BudgetSpec, SweepSpec
+from rcpt_ray.sweep.spec import SweepSpec
+from rcpt_ray.sweep.spent import spent_on, used_by
 from rcpt_ray.sweep.trial_recipe import own_point
 
 KEPT = ("ok", "stopped")
 """How a trial has ended that is not tried again; a stopped one is where nothing is to be stopped any more."""
 _MOST_IN_A_GRID = 10_000
 _SMALLER = "take fewer values, or set sweep.searcher=random"
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What finished stages took, each counted once however many trials stand on it."""
-
-    gpu_hours: float
-    cost: float | None
-
-    def reason_to_end(self, budget: BudgetSpec) -> str | None:
-        """Which part of the budget is spent, in words; None where none is."""
-        if budget.gpu_hours is not None and self.gpu_hours >= budget.gpu_hours:
-            return f"{self.gpu_hours:.2f} GPU-hours of sweep.budget.gpu_hours={budget.gpu_hours:g} are spent"
-        if budget.cost is not None and self.cost is not None and self.cost >= budget.cost:
-            return f"{self.cost:.2f} of sweep.budget.cost={budget.cost:g} is spent"
-        return None
-
-
-def spent_by(results: Sequence[TrialResult]) -> Spent:
-    """What all stages that these trials stand on took."""
-    uses = {(use.fingerprint, name): use for result in results for name, use in result.stages.items()}
-    costs = [use.cost for use in uses.values() if use.cost is not None]
-    return Spent(sum(use.gpu_hours for use in uses.values()), sum(costs) if costs else None)
 
 
 class Proposals:
@@ -110,11 +87,12 @@ class Proposals:
 
     def reason_to_end(self) -> str | None:
         """Which part of the budget is spent, in words; None where there is some left."""
-        return spent_by(self.results).reason_to_end(self.sweep.budget)
+        return spent_on(used_by(self.results)).reason_to_end(self.sweep.budget)
 
     def _open(self) -> Trial | None:
         """The first trial that is still to be made."""
-        return next((one for one in self.trials if one.name not in self._handed_out | self._results.keys()), None)
+        taken = self._handed_out | self._results.keys()
+        return next((trial for trial in self.trials if trial.name not in taken), None)
 
     def _add(self, role: Role, point: Settings, asked: dict[str, float]) -> None:
         self._known.add(key_of(point))

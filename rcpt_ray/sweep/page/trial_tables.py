@@ -5,48 +5,12 @@ counts a stage once, by its fingerprint, and what was finished in place of an at
 been without sharing is told apart.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from rcpt_ray.report.tables.cells import NOTHING, count, number
 from rcpt_ray.report.tables.table import Table
 from rcpt_ray.sweep.page.inputs import BASELINES, SweepInputs
-from rcpt_ray.sweep.result import StageUse, TrialResult
+from rcpt_ray.sweep.result import StageUse
+from rcpt_ray.sweep.spent import made_by, spent_on
 from rcpt_ray.sweep.tried import STATUSES
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What stages took."""
-
-    num_stages: int
-    seconds: float
-    gpu_hours: float
-    cost: float | None
-    """None where no price is known."""
-    engine_requests: int
-
-
-def spent_on(uses: Sequence[StageUse]) -> Spent:
-    """The sum over uses of stages."""
-    costs = [use.cost for use in uses if use.cost is not None]
-    return Spent(
-        len(uses),
-        sum(use.seconds for use in uses),
-        sum(use.gpu_hours for use in uses),
-        sum(costs) if costs else None,
-        sum(use.engine_requests for use in uses),
-    )
-
-
-def made_by(results: Sequence[TrialResult]) -> list[StageUse]:
-    """The stages that these trials made, each once: finished where one of them finished it, else as far as it came."""
-    made: dict[str, StageUse] = {}
-    for use in (use for result in results for use in result.stages.values() if use.made_here):
-        known = made.setdefault(use.fingerprint, use)
-        if (use.is_finished, use.seconds) > (known.is_finished, known.seconds):
-            made[use.fingerprint] = use
-    return list(made.values())
 
 
 def trials_table(inputs: SweepInputs) -> Table:

@@ -17,8 +17,8 @@ from rcpt_ray.sweep.answer import Answer, Baseline, Chosen, answer
 from rcpt_ray.sweep.by_seeds import Interval
 from rcpt_ray.sweep.page.inputs import SweepInputs, public_results
 from rcpt_ray.sweep.page.sections import gather
-from rcpt_ray.sweep.page.trial_tables import made_by, spent_on
 from rcpt_ray.sweep.result import TrialResult, table_of
+from rcpt_ray.sweep.spent import made_by, spent_on
 from rcpt_ray.sweep.tried import STATUSES, front_of
 
 
