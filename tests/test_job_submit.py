@@ -1,16 +1,14 @@
 """The whole pipeline as a job on a Ray cluster with token authentication: real vLLM, DeepSpeed, lm-eval."""
 
 import json
-import os
-import secrets
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from browser import open_page
-from processes import PROJECT, free_port, group, wait_until
+from processes import PROJECT, wait_until
+from ray_cluster import RAY, ray_head
 from run_folder import assert_adds_up, manifests, only_folder, rows
 
 ARMS = ("base", "standard", "standard_tokens", "reasoning")
@@ -20,41 +18,14 @@ ARMS = ("base", "standard", "standard_tokens", "reasoning")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder that `ray job submit ... jobs/pipeline.py tiny.yaml` left, on a cluster of our own."""
     folder = tmp_path_factory.mktemp("job")
-    token = folder / "token"
-    token.write_text(secrets.token_hex(32))
-    token.chmod(0o600)
-    ports = {name: free_port() for name in ("gcs", "dashboard", "agent")}
-    environment = os.environ | {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-        "RAY_worker_register_timeout_seconds": "300",
-    }
-    ray = str(Path(sys.executable).with_name("ray"))
-    head = [
-        ray,
-        "start",
-        "--head",
-        "--block",
-        "--node-ip-address=127.0.0.1",
-        "--num-cpus=2",
-        "--disable-usage-stats",
-        f"--port={ports['gcs']}",
-        "--dashboard-host=127.0.0.1",
-        f"--dashboard-port={ports['dashboard']}",
-        # Its fixed default is taken where another Ray runs on this machine; then no job is accepted.
-        f"--dashboard-agent-listen-port={ports['agent']}",
-        "--object-store-memory=1000000000",
-    ]
     run = folder / "run"
-    with group(head, environment, folder / "head.log") as process:
-        wait_until(lambda: process.poll() is not None or _answers(ports["dashboard"]), timeout_s=90)
-        assert process.poll() is None, (folder / "head.log").read_text()
+    with ray_head(folder) as head:
         submit = [
-            ray,
+            RAY,
             "job",
             "submit",
             "--address",
-            f"http://127.0.0.1:{ports['dashboard']}",
+            head.dashboard_url,
             "--working-dir",
             ".",
             "--",
@@ -63,7 +34,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "jobs/recipes/tiny.yaml",
             f"run={run}",
         ]
-        job = _submitted(submit, environment)
+        job = _submitted(submit, head.environment)
     assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]
     assert "report.html" in job.stdout
     return run
@@ -134,9 +105,3 @@ def _submitted(command: list[str], environment: dict[str, str]) -> subprocess.Co
 
     wait_until(was_taken, timeout_s=120)
     return answers[-1]
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as client:
-        client.settimeout(1)
-        return client.connect_ex(("127.0.0.1", port)) == 0

@@ -1,15 +1,14 @@
 """After a sweep on a cluster that others use too, nothing of it is left there, with the dashboard on and off."""
 
 import json
-import os
-import secrets
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
-from processes import free_port, group, rcpt, wait_until
+from processes import rcpt, wait_until
+from ray_cluster import ray_head
 from test_sweep_run import results_of, write_recipe
 
 _USE_RAY_DATA = """
@@ -32,29 +31,8 @@ print(json.dumps({{"free": ray.available_resources()["CPU"], "all": ray.cluster_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dashboard", ["true", "false"])
-def test_no_group_actor_or_process_is_left_behind(dashboard: str, tmp_path: Path) -> None:
-    token = tmp_path / "token"
-    token.write_text(secrets.token_hex(32))
-    token.chmod(0o600)
-    os.environ.pop("RAY_ADDRESS", None)
-    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    port = free_port()
-    head = [
-        str(Path(sys.executable).with_name("ray")),
-        "start",
-        "--head",
-        "--block",
-        "--node-ip-address=127.0.0.1",
-        "--num-cpus=2",
-        "--disable-usage-stats",
-        f"--port={port}",
-        f"--include-dashboard={dashboard}",
-        f"--dashboard-port={free_port()}",
-        f"--dashboard-agent-listen-port={free_port()}",
-        "--object-store-memory=1000000000",
-    ]
-    address = f"127.0.0.1:{port}"
+@pytest.mark.parametrize("dashboard", [True, False])
+def test_no_group_actor_or_process_is_left_behind(dashboard: bool, tmp_path: Path) -> None:
     file = write_recipe(
         tmp_path,
         {
@@ -67,23 +45,23 @@ def test_no_group_actor_or_process_is_left_behind(dashboard: str, tmp_path: Path
         },
         training={"global_batch_rows": 2, "num_workers": 1, "num_epochs": 20, "schedule": "constant"},
     )
-    with pytest.MonkeyPatch.context() as patched, group(head, environment, tmp_path / "head.log") as process:
-        patched.setenv("RAY_AUTH_MODE", "token")
-        patched.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-        look = [sys.executable, "-c", _LOOK.format(address=address)]
+    with ray_head(tmp_path, dashboard=dashboard) as head, pytest.MonkeyPatch.context() as patched:
+        patched.delenv("RAY_ADDRESS", raising=False)
+        for name, value in head.environment.items():
+            patched.setenv(name, value)
+        look = [sys.executable, "-c", _LOOK.format(address=head.address)]
 
         def answers() -> bool:
             return subprocess.run(look, capture_output=True, timeout=120, check=False).returncode == 0
 
-        wait_until(lambda: process.poll() is not None or answers(), timeout_s=120)
-        assert process.poll() is None, (tmp_path / "head.log").read_text()
+        wait_until(answers, timeout_s=120)
         # Ray Data leaves actors of its own for the whole cluster, whoever uses it first.
-        subprocess.run([sys.executable, "-c", _USE_RAY_DATA.format(address=address)], check=True, timeout=120)
-        before = _working(process.pid)
-        command = rcpt("sweep", str(file), f"cluster.address={address}", timeout_s=900)
+        subprocess.run([sys.executable, "-c", _USE_RAY_DATA.format(address=head.address)], check=True, timeout=120)
+        before = _working(head.process_id)
+        command = rcpt("sweep", str(file), f"cluster.address={head.address}", timeout_s=900)
         assert command.returncode == 1, command.stdout + command.stderr
         left = json.loads(subprocess.check_output(look, timeout=120).splitlines()[-1])
-        busy = _working(process.pid) - before
+        busy = _working(head.process_id) - before
     statuses = sorted(result.status for result in results_of(tmp_path / "run").values())
     assert statuses == ["failed", "ok", "refused", "refused"], command.stdout + command.stderr
     assert left["free"] == left["all"] and left["groups"] == [], left
