@@ -39,7 +39,7 @@ def in_run(recipe: Recipe, name: str) -> Iterator[tuple[Path, Terminal, Path]]:
         except UserError:
             raise
         except Exception as error:
-            raise _failure(error.error if isinstance(error, StageError) else error, terminal, log) from None
+            raise failure(error.error if isinstance(error, StageError) else error, terminal, log) from None
 
 
 def run_command(recipe: Recipe, until: str, retry_rejected: bool = False, as_is: bool = False) -> Pipeline:
@@ -83,7 +83,7 @@ def _resolve(spec: ModelSpec, tokenizer_only: bool, terminal: Terminal) -> Resol
         return resolve_model(spec.reference, revision=spec.revision, tokenizer_only=tokenizer_only)
 
 
-def _failure(error: Exception, terminal: Terminal, log: Path) -> Exception | SystemExit:
+def failure(error: Exception, terminal: Terminal, log: Path) -> Exception | SystemExit:
     """What to raise for an error of a command: the user's mistake behind it, else StageFailed once all is logged."""
     mistake = user_error_behind(error)
     if mistake is not None:
