@@ -14,7 +14,16 @@ from run_folder import assert_adds_up, manifests, only_folder, rows
 from rcpt_ray.corpus.reading.read import read_path
 
 
-def test_paper_recipe_runs_with_tiny_models_on_the_columns_of_its_corpora(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arms", "num_trained"),
+    [
+        (["report.baseline=reasoning", "arms={reasoning: {}}"], 1),
+        pytest.param([], 3, marks=pytest.mark.slow, id="all arms"),
+    ],
+)
+def test_paper_recipe_runs_with_tiny_models_on_the_columns_of_its_corpora(
+    arms: list[str], num_trained: int, tmp_path: Path
+) -> None:
     _write_openwebmath(tmp_path / "openwebmath.parquet")
     _write_freelaw(tmp_path / "freelaw.jsonl")
     run = tmp_path / "run"
@@ -46,6 +55,7 @@ def test_paper_recipe_runs_with_tiny_models_on_the_columns_of_its_corpora(tmp_pa
         "evaluation.gpus=0",
         "cluster={address: local}",
         "comparison={}",  # one training domain of both sources, for the sake of time
+        *arms,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert_adds_up(run)
@@ -53,7 +63,7 @@ def test_paper_recipe_runs_with_tiny_models_on_the_columns_of_its_corpora(tmp_pa
     # A document of one word over and over is cut into passages that repeat each other.
     assert corpus.counts.rejected == {"duplicate_text": 1, "near_duplicate": 1, "no_text": 1, "too_short": 1}
     assert {row["source"] for row in rows(only_folder(run, "corpus"), "part-train-*")} == {"stem", "law"}
-    assert len(manifests(run, "training")) == 3
+    assert len(manifests(run, "training")) == num_trained
     for folder in (run / "training").iterdir():
         assert (folder / "adapter" / "adapter_config.json").exists()
         assert (folder / "model" / "model.safetensors").exists()
