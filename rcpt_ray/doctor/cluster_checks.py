@@ -5,7 +5,6 @@ Price: the start of a worker on each machine; 15 minutes' worth of machines that
 """
 
 import os
-import socket
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -15,12 +14,11 @@ from typing import Any
 from rcpt_ray.artifacts import run_path
 from rcpt_ray.cache import cache_folder
 from rcpt_ray.doctor.check import Check
-from rcpt_ray.doctor.elsewhere import NoAnswer, ask
+from rcpt_ray.doctor.elsewhere import NoAnswer, ask, refusal
 from rcpt_ray.doctor.storage import MAX_SKEW_S, existing
 from rcpt_ray.doctor.token import listening_check
 from rcpt_ray.recipe import Recipe
 
-_CONNECT_S = 5.0
 _ANSWER_S = 180.0
 _REACH = (
     "start one with `ray up cluster.yaml`, run this on its head (`ray exec cluster.yaml ...`), or set "
@@ -40,13 +38,13 @@ def cluster_checks(recipe: Recipe) -> Iterator[Check]:
     if address is None:
         yield Check("cluster", True, "none: Ray is started here for the length of a command")
         return
-    refused = _refused(address)
+    refused = refusal(address)
     if refused:
         yield Check("cluster", False, f"cluster.address={address}: {refused}", _REACH)
         return
     with _Marks(run_path(recipe.run), cache_folder()) as marks:
         try:
-            told = ask("rcpt_ray.doctor.on_ray", address, *map(str, marks.files), timeout_s=_ANSWER_S)
+            told = ask("rcpt_ray.doctor.on_ray", address, *marks.files, timeout_s=_ANSWER_S)
         except NoAnswer as error:
             yield Check("cluster", False, f"cluster.address={address}: {error}", _REACH)
             return
@@ -107,7 +105,8 @@ def _node_checks(node: dict[str, Any], here: dict[str, Any], content: str) -> It
         found = f"/dev/shm of {node['shm_gib']:.1f} GiB is smaller than its object store, {node['store_gib']:.1f}"
         yield Check(name, False, found, fix)
     if not different and not unseen:
-        gpus = f"{node['gpus']:g} GPUs ({', '.join(dict.fromkeys(node['cards'])) or 'none seen'}), " if node["gpus"] else ""
+        cards = ", ".join(dict.fromkeys(node["cards"])) or "none seen"
+        gpus = f"{node['gpus']:g} GPUs ({cards}), " if node["gpus"] else ""
         yield Check(name, True, f"{gpus}same versions, sees run folder and cache")
     if node["gpus"] and len(node["cards"]) < node["gpus"]:
         fix = "see to its NVIDIA driver, or start it with fewer --num-gpus"
@@ -130,37 +129,26 @@ def _machine_checks(resources: dict[str, float], recipe: Recipe) -> Iterator[Che
             yield Check(setting, False, f"no machine has the custom resource {machines}", fix)
 
 
-def _refused(address: str) -> str:
-    """Why nothing listens at host:port, in seconds; nothing where it does or where the address has no such form."""
-    host, separator, port = address.rpartition(":")
-    if not separator or not port.isdecimal() or "/" in host:
-        return ""
-    try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
-    except OSError as error:
-        return f"nothing answers there ({error.strerror or error})"
-    return ""
-
-
 class _Marks:
     """A file in the run folder and one in the cache (or above them) for machines to look for."""
 
     def __init__(self, run: Path, cache: Path) -> None:
-        self._folders = [existing(run), existing(cache)]
+        self._folders = {"run": existing(run), "RCPT_CACHE": existing(cache)}
         self.content = uuid.uuid4().hex
-        self.files: list[Path] = []
+        self.files: list[str] = []
+        """SETTING=FILE"""
         self._held: list[tempfile.TemporaryDirectory[str]] = []
 
     def __enter__(self) -> "_Marks":
-        for folder in self._folders:
+        for setting, folder in self._folders.items():
             try:
                 self._held.append(tempfile.TemporaryDirectory(prefix=".doctor-", dir=folder))
             except OSError:
                 continue  # said by the storage checks
-            # Workers may be other users of a shared disk.
-            Path(self._held[-1].name).chmod(0o755)
-            self.files.append(Path(self._held[-1].name) / "mark")
-            self.files[-1].write_text(self.content, encoding="utf-8")
+            place = Path(self._held[-1].name)
+            place.chmod(0o755)  # workers may be other users of a shared disk
+            (place / "mark").write_text(self.content, encoding="utf-8")
+            self.files.append(f"{setting}={place / 'mark'}")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,6 +1,6 @@
-"""What the machines of a cluster say of themselves, as JSON: `python -m rcpt_ray.doctor.on_ray ADDRESS FILE ...`.
+"""What the machines of a cluster say of themselves, as JSON.
 
-A task on every machine that is up, the head too: it asks for no CPUs and imports the standard library alone, so it
+`python -m rcpt_ray.doctor.on_ray ADDRESS SETTING=FILE ...`, the files being those that every machine should see. A task on every machine that is up, the head too: it asks for no CPUs and imports the standard library alone, so it
 runs where packages are missing.
 """
 
@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rcpt_ray.doctor.elsewhere import refusal
+
 _TASK_S = 120.0
 _PACKAGES = ("ray", "torch", "transformers", "vllm", "deepspeed", "rcpt-ray")
 
@@ -20,7 +22,13 @@ _PACKAGES = ("ray", "torch", "transformers", "vllm", "deepspeed", "rcpt-ray")
 def ask_cluster(address: str, files: Sequence[str]) -> dict[str, Any]:
     """Resources, machines with what each says, and what the dashboard answers to who has no token."""
     import ray
+    from ray._private.services import canonicalize_bootstrap_address
 
+    found = canonicalize_bootstrap_address(address)
+    if found is None:
+        return {"failure": "no Ray is up on this machine"}
+    if refused := refusal(found):
+        return {"failure": refused}
     try:
         context = ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except ConnectionError:
@@ -37,7 +45,7 @@ def ask_cluster(address: str, files: Sequence[str]) -> dict[str, Any]:
             there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             answers[task.options(scheduling_strategy=there).remote(list(files), _PACKAGES)] = node
     ready, _ = ray.wait(list(answers), num_returns=len(answers), timeout=_TASK_S)
-    nodes = [_node(reference, node, reference in ready) for reference, node in answers.items()]
+    nodes = [_node(reference, node, reference in ready, files) for reference, node in answers.items()]
     kinds = {name: amount for name, amount in ray.cluster_resources().items() if not _is_of_ray(name)}
     dashboard = context.dashboard_url
     return {
@@ -67,7 +75,7 @@ def describe_node(files: Sequence[str], packages: Sequence[str]) -> dict[str, An
     contents = []
     for file in files:
         try:
-            contents.append(Path(file).read_text(encoding="utf-8"))
+            contents.append(Path(file.partition("=")[2]).read_text(encoding="utf-8"))
         except OSError:
             contents.append("")
     cards: list[str] = []
@@ -80,7 +88,7 @@ def describe_node(files: Sequence[str], packages: Sequence[str]) -> dict[str, An
     return {"versions": versions, "contents": contents, "time_s": time.time(), "cards": cards, "shm_gib": shm}
 
 
-def _node(reference: Any, node: dict[str, Any], is_ready: bool) -> dict[str, Any]:
+def _node(reference: Any, node: dict[str, Any], is_ready: bool, files: Sequence[str]) -> dict[str, Any]:
     """What one machine said, beside what Ray knows of it."""
     import ray
 
@@ -92,17 +100,23 @@ def _node(reference: Any, node: dict[str, Any], is_ready: bool) -> dict[str, Any
         said = ray.get(reference)
     except ray.exceptions.RayError as error:
         return known | {"failure": _first_line(error)}
-    settings = ("run", "RCPT_CACHE")
-    folders = [str(Path(file).parents[1]) for file in sys.argv[2:]]
-    files = zip(folders, settings, said["contents"], strict=False)
-    said["files"] = [{"folder": folder, "setting": name, "content": content} for folder, name, content in files]
-    return known | said | {"skew_s": _skew_s(reference, said)}
+    marks = zip(files, said.pop("contents"), strict=True)
+    said["files"] = [
+        {"setting": setting, "folder": str(Path(path).parents[1]), "content": content}
+        for (setting, _, path), content in ((file.partition("="), content) for file, content in marks)
+    ]
+    return known | said | {"skew_s": _skew_s(node["NodeID"])}
 
 
-def _skew_s(reference: Any, said: dict[str, Any]) -> float:
-    """How far its clock is ahead of ours; answers that waited for others look late, never early."""
-    behind = said["time_s"] - time.time()
-    return behind if behind > 0 else min(0.0, behind + _TASK_S)
+def _skew_s(node_id: str) -> float:
+    """How far its clock is ahead of ours: outside of the seconds between question and answer, from a warm worker."""
+    import ray
+
+    there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node_id, soft=False)
+    task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(time.time)
+    asked_s = time.time()
+    said_s = float(ray.get(task.remote()))
+    return min(0.0, said_s - asked_s) or max(0.0, said_s - time.time())
 
 
 def _status(url: str) -> int | None:

@@ -14,7 +14,9 @@ def torch_facts() -> dict[str, Any]:
     facts: dict[str, Any] = {"torch": torch.__version__, "built_for": built_for, "available": is_available}
     facts["driver_cuda"] = _driver_cuda(torch) if built_for else None
     facts["nccl"] = ".".join(map(str, torch.cuda.nccl.version())) if is_available else None
-    cards = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count() if is_available else 0)]
+    cards = [
+        torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count() if is_available else 0)
+    ]
     facts["cards"] = [{"name": card.name, "gib": round(card.total_memory / 2**30)} for card in cards]
     facts["bf16"] = bool(is_available and torch.cuda.is_bf16_supported())
     return facts
