@@ -1,7 +1,7 @@
 """The cluster that a recipe joins: is it there, does it want a token, and are its machines like this one.
 
 Ray is asked in a process of its own (`on_ray.py`): with a wrong token or another version it ends its process or waits.
-Price: the start of a worker on each machine; 15 minutes' worth of machines that are not up are not waited for.
+Price: the start of a worker on each machine; machines that are not up are not waited for.
 """
 
 import os
@@ -19,7 +19,7 @@ from rcpt_ray.doctor.storage import MAX_SKEW_S, existing
 from rcpt_ray.doctor.token import listening_check
 from rcpt_ray.recipe import Recipe
 
-_ANSWER_S = 180.0
+_ANSWER_S = 150.0
 _REACH = (
     "start one with `ray up cluster.yaml`, run this on its head (`ray exec cluster.yaml ...`), or set "
     "cluster.address=local"

@@ -1,7 +1,8 @@
 """What the machines of a cluster say of themselves, as JSON.
 
-`python -m rcpt_ray.doctor.on_ray ADDRESS SETTING=FILE ...`, the files being those that every machine should see. A task on every machine that is up, the head too: it asks for no CPUs and imports the standard library alone, so it
-runs where packages are missing.
+`python -m rcpt_ray.doctor.on_ray ADDRESS SETTING=FILE ...`, the files being those that every machine should see. A task
+on every machine that is up, the head too: it asks for no CPUs and imports the standard library alone, so it runs where
+packages are missing.
 """
 
 import json
