@@ -114,7 +114,7 @@ def _skew_s(node_id: str) -> float:
     import ray
 
     there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node_id, soft=False)
-    task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(time.time)
+    task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(lambda: time.time())
     asked_s = time.time()
     said_s = float(ray.get(task.remote()))
     return min(0.0, said_s - asked_s) or max(0.0, said_s - time.time())
