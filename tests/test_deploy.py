@@ -18,6 +18,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts import scripts
 
 from rcpt_ray.doctor.versions import read_pins
+from rcpt_ray.recipe import load_recipe
 from rcpt_ray.settings import Settings
 from rcpt_ray.thoughts.spec import PoolSpec
 from rcpt_ray.training.spec import TrainingSpec
@@ -188,3 +189,43 @@ def test_machines_are_named_by_a_resource_of_their_own(settings: type[Settings],
 
 def test_machines_are_no_part_of_what_defines_a_result() -> None:
     assert TrainingSpec(machines="training").defining() == TrainingSpec().defining()
+
+
+GUIDES = ("docs/cluster.md", "docs/operations.md")
+SAID = (
+    "engines are asked for",
+    "but the cluster has",
+    "no machine of the cluster has a custom resource of that name",
+    "no Ray cluster answers there",
+    "cannot start: ",
+    "times while it started; see the log, and the memory",
+    "the engine rejected",
+    "training stopped at step",
+    "could not be written in",
+    "variants failed; the whole story is in",
+    "is being made by another rcpt process; wait for it or give another run=",
+    "cannot be written (",
+    "nobody works on it since",
+)
+
+
+def test_words_of_failures_in_the_guide_are_those_of_the_code() -> None:
+    guide = (PROJECT / "docs" / "operations.md").read_text()
+    code = "".join(file.read_text() for file in sorted((PROJECT / "rcpt_ray").rglob("*.py")))
+    for words in SAID:
+        assert words in guide, words
+        assert words in re.sub(r'"\s+f?"', "", code), words
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_settings_in_the_guides_are_ones(guide: str) -> None:
+    """Each by itself, on the recipe that the guides are about."""
+    found = set(re.findall(r"\b((?:[a-z_]+\.)+[a-z_]+=[\w.]*\w)", (PROJECT / guide).read_text()))
+    assert len(found) >= 5
+    for setting in sorted(found):
+        load_recipe(PROJECT / "jobs" / "recipes" / "paper.yaml", [setting])
+
+
+def test_values_that_are_to_be_set_are_named_in_the_guide() -> None:
+    guide = (PROJECT / "docs" / "cluster.md").read_text()
+    assert (PROJECT / "cluster.yaml").read_text().count("# SET ME") == 3 and "Put the three ids" in guide
