@@ -229,3 +229,9 @@ def test_settings_in_the_guides_are_ones(guide: str) -> None:
 def test_values_that_are_to_be_set_are_named_in_the_guide() -> None:
     guide = (PROJECT / "docs" / "cluster.md").read_text()
     assert (PROJECT / "cluster.yaml").read_text().count("# SET ME") == 3 and "Put the three ids" in guide
+
+
+def test_table_of_capacity_is_the_one_that_its_script_makes() -> None:
+    script = [sys.executable, "benchmarks/capacity.py"]
+    table = subprocess.run(script, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    assert table in (PROJECT / "docs" / "operations.md").read_text()
