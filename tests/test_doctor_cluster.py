@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import PROJECT, free_port
+from processes import PROJECT, free_port, wait_until
 from ray_cluster import ray_head
 from test_doctor import assert_wants, recipe_of
 
@@ -99,6 +99,7 @@ def test_real_cluster_with_the_token_without_it_and_with_another(
     recipe_of(tmp_path)
     with ray_head(tmp_path) as head:
         environment = head.environment | {"RCPT_CACHE": str(tmp_path / "cache"), "RAY_ADDRESS": head.address}
+        wait_until(lambda: "Ray runtime started" in (tmp_path / "head.log").read_text(), timeout_s=180)
         (tmp_path / "other").write_text("1" * 64)
         (tmp_path / "other").chmod(0o600)
         ours = told_of_cluster(tmp_path, environment)

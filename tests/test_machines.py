@@ -7,15 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import PROJECT, free_port, group
+from processes import PROJECT, free_port, group, wait_until
 from ray_cluster import RAY, ray_head
 
 from rcpt_ray import cluster
 from rcpt_ray.errors import UserError
 from rcpt_ray.recipe import ClusterSpec
 
+STARTED = "Ray runtime started"
 ASK = """
-import json, time, ray
+import json, ray
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from rcpt_ray.cluster import of_machines
@@ -30,8 +31,6 @@ def train():
     return ray.get_runtime_context().get_node_id()
 
 ray.init(log_to_driver=False)
-while len(ray.nodes()) < 3:
-    time.sleep(0.2)
 kinds = {node["NodeID"]: sorted(set(node["Resources"]) & {"synthesis", "training"}) for node in ray.nodes()}
 seen = []
 pool = PoolSpec(min_engines=2, max_engines=2, machines="synthesis", cpus_per_engine=0.5)
@@ -57,19 +56,16 @@ def test_machines_that_are_nowhere_are_told_unless_they_come_on_demand(monkeypat
 
 @pytest.mark.slow
 def test_engines_and_workers_run_on_the_machines_that_they_name(tmp_path: Path) -> None:
-    """Each node has room for both; the head for neither."""
-
-    def node(head: str, resource: str) -> list[str]:
-        agent = f"--dashboard-agent-listen-port={free_port()}"
-        there = [f"--address={head}", "--node-ip-address=127.0.0.1", "--num-cpus=2", agent, "--disable-usage-stats"]
-        return [RAY, "start", "--block", "--object-store-memory=100000000", *there, f'--resources={{"{resource}": 1}}']
-
-    with ray_head(tmp_path, num_cpus=0, dashboard=False) as head:
+    """Each of the two nodes has room for both."""
+    with ray_head(tmp_path, '--resources={"synthesis": 1}', dashboard=False) as head:
         environment = os.environ | head.environment | {"RAY_ADDRESS": head.address, "HOME": str(tmp_path)}
-        with (
-            group(node(head.address, "synthesis"), environment, tmp_path / "synthesis.log"),
-            group(node(head.address, "training"), environment, tmp_path / "training.log"),
-        ):
+        wait_until(lambda: STARTED in (tmp_path / "head.log").read_text(), timeout_s=180)
+        node = [RAY, "start", "--block", f"--address={head.address}", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
+        node += [f"--dashboard-agent-listen-port={free_port()}", "--object-store-memory=100000000"]
+        log = tmp_path / "node.log"
+        with group([*node, '--resources={"training": 1}'], environment, log) as process:
+            wait_until(lambda: process.poll() is not None or STARTED in log.read_text(), timeout_s=180)
+            assert process.poll() is None, log.read_text()
             ran = subprocess.run(
                 [sys.executable, "-c", ASK],
                 cwd=PROJECT,
