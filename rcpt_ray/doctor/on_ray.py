@@ -17,6 +17,7 @@ from typing import Any
 from rcpt_ray.doctor.elsewhere import refusal
 
 _TASK_S = 120.0
+_COPY_TOKEN = "copy the head's ~/.ray/auth_token here (mode 600), or set RAY_AUTH_TOKEN_PATH to it"
 _PACKAGES = ("ray", "torch", "transformers", "vllm", "deepspeed", "rcpt-ray")
 
 
@@ -33,10 +34,10 @@ def ask_cluster(address: str, files: Sequence[str]) -> dict[str, Any]:
     try:
         context = ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except ConnectionError:
-        return {"failure": "no Ray cluster answers there"}
+        # Something listens there: to a client with another token Ray 2.60 says no more than this.
+        return {"failure": f"what listens at {found} lets nobody in with this token, or is no Ray", "fix": _COPY_TOKEN}
     except ray.exceptions.AuthenticationError as error:
-        fix = "copy the head's ~/.ray/auth_token here (mode 600), or set RAY_AUTH_TOKEN_PATH to it"
-        return {"failure": f"the token is not taken ({_first_line(error)})", "fix": fix}
+        return {"failure": f"the token is not taken ({_first_line(error)})", "fix": _COPY_TOKEN}
     except RuntimeError as error:  # Python or Ray of another version
         return {"failure": " ".join(str(error).split()), "fix": "use the versions of requirements/ on both sides"}
     task = ray.remote(num_cpus=0, max_retries=0)(describe_node)
