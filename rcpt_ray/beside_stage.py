@@ -28,7 +28,7 @@ def beside_of(recipe: Recipe, corpus: Built) -> "Beside | None":
     from rcpt_ray.evaluation.job import EvaluationJob
 
     spec = beside_spec(recipe.evaluation)
-    cluster.require("evaluation", spec.cpus, spec.gpus, recipe.cluster)
+    cluster.require("evaluation", spec.cpus, spec.gpus, recipe.cluster, spec.machines)
     digests = {"corpus": corpus.record.output_digest}
     for name, task in spec.tasks.items():
         digests |= task_digests(name, f"evaluation.tasks.{name}", task)

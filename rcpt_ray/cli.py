@@ -58,9 +58,10 @@ def _dispatch(options: argparse.Namespace) -> None:
         case "sweep":
             _sweep(options)
         case "doctor":
-            from rcpt_ray.doctor import print_checks
+            from rcpt_ray.doctor.command import print_checks
+            from rcpt_ray.recipe import load_recipe
 
-            print_checks()
+            print_checks(load_recipe(options.recipe, options.overrides) if options.recipe else None)
         case "report" if _names_runs(options.recipe):
             from rcpt_ray.report.compare_runs import compare_runs
 
@@ -168,7 +169,8 @@ def _parser() -> argparse.ArgumentParser:
     for tier, least in (("easy", 1.0), ("medium", 0.6), ("hard", 0.3)):
         words = f"the least share of right answers of an {tier} question" if tier == "easy" else f"the same of {tier}"
         difficulty.add_argument(f"--{tier}", type=float, default=least, metavar="SHARE", help=f"{words} ({least:g})")
-    verbs.add_parser("doctor", help="check this machine and say what to do")
+    doctor = verbs.add_parser("doctor", help="check this machine, and what a recipe needs, and say what to do")
+    _add_recipe(doctor, nargs="?")
     actions = verbs.add_parser("models", help="models by name").add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="names besides hub ids and folders")
     pull = actions.add_parser("pull", help="bring a model into the cache")
@@ -193,8 +195,8 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _add_recipe(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("recipe", metavar="RECIPE", help="a .yaml file, such as jobs/recipes/demo.yaml")
+def _add_recipe(verb: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    verb.add_argument("recipe", metavar="RECIPE", nargs=nargs, help="a .yaml file, such as jobs/recipes/demo.yaml")
     verb.add_argument(
         "overrides", metavar="key=value", nargs="*", help="settings to change, such as training.num_epochs=2"
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rcpt_ray.recipe import ClusterSpec
 
 _LOCAL_OBJECT_STORE_BYTES = 2**30
+_SLIVER = 0.001  # of one, so that a thousand fit on a machine; CPUs and GPUs are what counts
 _started = False
 
 
@@ -71,8 +72,13 @@ def session() -> Iterator[None]:
             _started = False
 
 
-def require(setting: str, cpus: float, gpus: float, spec: "ClusterSpec") -> None:
-    """UserError unless the cluster has so many CPUs and GPUs, or autoscales; call after `connect`."""
+def of_machines(machines: str | None) -> dict[str, float]:
+    """What Ray is asked for besides CPUs and GPUs: a sliver of the custom resource that only those machines have."""
+    return {} if machines is None else {machines: _SLIVER}
+
+
+def require(setting: str, cpus: float, gpus: float, spec: "ClusterSpec", machines: str | None = None) -> None:
+    """UserError unless the cluster has so many CPUs and GPUs and such machines, or autoscales; call after `connect`."""
     import ray
 
     if spec.autoscales:
@@ -84,3 +90,8 @@ def require(setting: str, cpus: float, gpus: float, spec: "ClusterSpec") -> None
                 f"{setting} asks for {wanted:g} {name}s but the cluster has {total.get(name, 0):g}; "
                 "ask for less, or set cluster.autoscales=true where machines come on demand"
             )
+    if machines is not None and not total.get(machines):
+        raise UserError(
+            f"{setting} wants machines={machines} but no machine of the cluster has a custom resource of that name; "
+            f"start one with `ray start --resources='{{\"{machines}\": 1}}'`, or leave machines out"
+        )

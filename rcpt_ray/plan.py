@@ -1,9 +1,10 @@
 """`rcpt plan`: what would run, what is finished, and the tokens and time expected. Arithmetic; starts nothing.
 
-A stage's time is tokens / speed. The speed is the one measured in this run folder where the stage was made before,
-otherwise operations / (assumed rate of the hardware): 2 P operations a token generated or scored and 6 P a token
-trained, for a model of P parameters (Kaplan et al., arXiv 2001.08361, section 2.1); adapters spare the 2 P of the
-weights' gradients, gradient checkpointing adds the 2 P of another forward pass.
+A stage's time is tokens / speed. The speed is the one measured in this run folder where the stage was made before, else
+the one that the recipe expects (`expected_tokens_per_s`), else operations / (assumed rate of the hardware): 2 P
+operations a token generated or scored and 6 P a token trained, for a model of P parameters (Kaplan et al., arXiv
+2001.08361, section 2.1); adapters spare the 2 P of the weights' gradients, gradient checkpointing adds the 2 P of
+another forward pass.
 """
 
 import statistics
@@ -86,7 +87,8 @@ def expect(stage: Stage, recipe: Recipe, done: Pipeline, run: Path) -> Expectati
             read = num_documents * _PROMPT_TOKENS + text_tokens
             pool, prices = thoughts.pool, Prices.of(thoughts)
             devices = pool.max_engines, pool.cpus_per_engine, pool.gpus_per_engine
-            expected = _expectation(thought_tokens, 2 * (read + thought_tokens), teacher, devices, stage, run)
+            speed = pool.expected_tokens_per_s
+            expected = _expectation(thought_tokens, 2 * (read + thought_tokens), teacher, devices, speed, stage, run)
             hours = None if expected.seconds is None else pool.max_engines * expected.seconds / 3600
             cost = prices.cost(hours or 0.0, read, thought_tokens) if hours is not None else None
             return replace(expected, cost=cost)
@@ -96,7 +98,8 @@ def expect(stage: Stage, recipe: Recipe, done: Pipeline, run: Path) -> Expectati
             tokens = spec.num_epochs * _mixture_tokens(recipe, done, stage.variant, per_document)
             devices = spec.num_workers, float(spec.cpus_per_worker), float(spec.gpus_per_worker)
             operations = (4 if spec.adapter else 6) + (2 if spec.gradient_checkpointing else 0)
-            expected = _expectation(tokens, operations * tokens, done.student, devices, stage, run)
+            speed = spec.expected_tokens_per_s
+            expected = _expectation(tokens, operations * tokens, done.student, devices, speed, stage, run)
             return replace(expected, cost=_cost(expected.seconds, spec.num_workers, spec.price_per_worker_hour))
         case _:
             seconds = _measured_seconds(stage, run)
@@ -165,6 +168,7 @@ def _expectation(
     operations_per_parameter: float,
     model: ResolvedModel | None,
     devices: tuple[int, float, float],
+    speed_of_one: float | None,
     stage: Stage,
     run: Path,
 ) -> Expectation:
@@ -172,6 +176,8 @@ def _expectation(
     measured = [speed for speed in speeds if speed]
     if measured:
         return Expectation(tokens, tokens / statistics.median(measured), "speed measured here")
+    if speed_of_one is not None:
+        return Expectation(tokens, tokens / (devices[0] * speed_of_one), "expected speed")
     if model is None or not model.path:
         return Expectation(tokens)
     num_parameters = read_model_shape(Path(model.path)).num_parameters

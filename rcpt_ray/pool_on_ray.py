@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 
+from rcpt_ray import cluster
 from rcpt_ray.errors import UserError
 from rcpt_ray.thoughts.spec import PoolSpec
 
@@ -59,6 +60,7 @@ def through_pool(dataset: Any, num_items: int, actor: type, arguments: dict[str,
         ),
         num_cpus=pool.cpus_per_engine,
         num_gpus=pool.gpus_per_engine or None,
+        resources=cluster.of_machines(pool.machines) or None,
     )
 
 

@@ -7,12 +7,22 @@ leaves it out of fingerprints. A model is left out too: its checksum stands amon
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 NOT_IN_FINGERPRINT = "not-in-fingerprint"
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
+
+
+def _own_resource(name: str) -> str:
+    if name in ("memory", "object_store_memory"):
+        raise ValueError(f"{name} is a resource of every machine; give the name of a custom one, such as training")
+    return name
+
+
+Machines = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$"), AfterValidator(_own_resource)] | None
+"""The machines that a stage wants: those with a custom resource of this name in Ray; None takes any."""
 
 
 class Settings(BaseModel):

@@ -126,7 +126,7 @@ def training_stage(
         cluster.connect(recipe.cluster)
         num_workers = spec.num_workers
         cpus, gpus = num_workers * spec.cpus_per_worker, num_workers * spec.gpus_per_worker
-        cluster.require("training.num_workers", cpus, gpus, recipe.cluster)
+        cluster.require("training.num_workers", cpus, gpus, recipe.cluster, spec.machines)
         bar.note("workers start")
         return make_in_turn([functools.partial(job, folder) for job, folder in zip(jobs, folders, strict=True)], bar)
 
@@ -162,7 +162,7 @@ def training_stage(
         )
 
     special = arm.mixture.special_tokens
-    key = (spec.num_workers, spec.cpus_per_worker, spec.gpus_per_worker, spec.max_failures)
+    key = (spec.num_workers, spec.cpus_per_worker, spec.gpus_per_worker, spec.machines, spec.max_failures)
     return Stage(
         "training",
         f"training of {variant.name}",

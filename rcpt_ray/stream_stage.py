@@ -132,6 +132,7 @@ def _connect(recipe: Recipe, arm: ArmSettings) -> None:
         spec.num_workers * spec.cpus_per_worker + pool.min_engines * pool.cpus_per_engine,
         spec.num_workers * spec.gpus_per_worker + pool.min_engines * pool.gpus_per_engine,
         recipe.cluster,
+        spec.machines,
     )
 
 

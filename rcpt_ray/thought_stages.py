@@ -135,4 +135,5 @@ def select_stage(
 def connect_for_thoughts(recipe: Recipe, spec: ThoughtsSpec) -> None:
     """Join or start Ray, with room for an engine; UserError if the cluster has none."""
     cluster.connect(recipe.cluster)
-    cluster.require("thoughts.pool", spec.pool.cpus_per_engine, spec.pool.gpus_per_engine, recipe.cluster)
+    pool = spec.pool
+    cluster.require("thoughts.pool", pool.cpus_per_engine, pool.gpus_per_engine, recipe.cluster, pool.machines)

@@ -143,6 +143,15 @@ def test_time_is_that_of_the_speed_measured_in_the_run_folder(place: Path, mixed
     file.unlink()
 
 
+def test_expected_speed_stands_in_until_one_is_measured(place: Path, mixed: Manifest, capsys: Any) -> None:
+    """Two workers of half the speed that takes the mixture 90 seconds, at an hourly price of 40 each."""
+    half = mixed.tokens["all"] / 180
+    expected = [f"run={place / 'mixed'}", f"training.expected_tokens_per_s={half}", "training.price_per_worker_hour=40"]
+    printed = planned(place, capsys, *expected)
+    assert cells(printed, "time") == ["about 1 min 30 s on 2 CPUs (expected speed)"]
+    assert "cost 2.00" in printed
+
+
 def test_more_memory_than_there_is_is_a_warning(place: Path, capsys: Any) -> None:
     huge = ["training.micro_batch_rows=100000", "training.global_batch_rows=200000"]
     (warning,) = [line for line in planned(place, capsys, *huge).splitlines() if "2 workers need" in line]

@@ -19,6 +19,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from rcpt_ray import cluster
 from rcpt_ray.evaluation.beside import Point, Row, evaluate_point
 from rcpt_ray.evaluation.beside_record import BesideRecord
 from rcpt_ray.evaluation.room import Resources, has_room
@@ -73,7 +74,9 @@ class _Evaluations:
         spec = beside.job.spec
         self._need, self._reserved = Resources(spec.cpus, spec.gpus), reserved
         self._autoscales = beside.autoscales
-        self._task = ray.remote(num_cpus=spec.cpus, num_gpus=spec.gpus, max_retries=1)(_evaluate)
+        machines = cluster.of_machines(spec.machines)
+        task = ray.remote(num_cpus=spec.cpus, num_gpus=spec.gpus, resources=machines, max_retries=1)
+        self._task = task(_evaluate)
         self._running: dict[Any, _UnderWay] = {}
 
     def look_until(self, ended: threading.Event) -> None:

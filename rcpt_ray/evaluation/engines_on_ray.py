@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 
+from rcpt_ray import cluster
 from rcpt_ray.errors import UserError
 from rcpt_ray.evaluation.engine_work import EngineWork, Piece, Result
 from rcpt_ray.thoughts.engine import EngineCannotStart
@@ -77,6 +78,7 @@ class EnginePool:
         actor = ray.remote(EngineActor).options(
             num_cpus=self._pool.cpus_per_engine,
             num_gpus=self._pool.gpus_per_engine or None,
+            resources=cluster.of_machines(self._pool.machines),
             max_restarts=_MOST_RESTARTS,
             max_task_retries=_MOST_RESTARTS,
             max_concurrency=self._pool.shards_in_flight + 2,

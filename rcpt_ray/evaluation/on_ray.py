@@ -25,7 +25,8 @@ def evaluate_on_ray(job: EvaluationJob) -> Outcome:
         UserError: a setting does not fit the model, or vLLM cannot start.
     """
     cpus, gpus = _reserved(job.spec)
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=1)(_evaluate)
+    machines = cluster.of_machines(job.spec.machines)
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, resources=machines, max_retries=1)(_evaluate)
     outcome: Outcome | str = ray.get(task.remote(job))
     if isinstance(outcome, str):
         raise UserError(outcome)
@@ -35,14 +36,13 @@ def evaluate_on_ray(job: EvaluationJob) -> Outcome:
 def require_room(spec: EvaluationSpec, cluster_spec: ClusterSpec) -> None:
     """UserError unless the cluster has room for the task and for one engine where engines are used."""
     cpus, gpus = _reserved(spec)
-    cluster.require("evaluation", cpus, gpus, cluster_spec)
+    cluster.require("evaluation", cpus, gpus, cluster_spec, spec.machines)
     if "vllm" in engines_used(spec):
         pool = spec.pool
         both = gpus > 0 and pool.gpus_per_engine > 0
         setting = "evaluation.pool beside evaluation.gpus (none with likelihood_engine=vllm)"
-        cluster.require(
-            setting if both else "evaluation.pool", pool.cpus_per_engine, gpus + pool.gpus_per_engine, cluster_spec
-        )
+        name = setting if both else "evaluation.pool"
+        cluster.require(name, pool.cpus_per_engine, gpus + pool.gpus_per_engine, cluster_spec, pool.machines)
 
 
 def _reserved(spec: EvaluationSpec) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from rcpt_ray.corpus.reading.paths import DataPath
-from rcpt_ray.settings import NOT_IN_FINGERPRINT, PositiveInt, Settings
+from rcpt_ray.settings import NOT_IN_FINGERPRINT, Machines, PositiveInt, Settings
 from rcpt_ray.thoughts.spec import PoolSpec
 
 STAGE_VERSION = 3
@@ -146,6 +146,8 @@ class EvaluationSpec(Settings):
     """CPUs that Ray reserves for transformers, and threads."""
     gpus: Annotated[float, Field(ge=0.0), NOT_IN_FINGERPRINT] = 0.0
     """GPUs that Ray reserves for transformers."""
+    machines: Annotated[Machines, NOT_IN_FINGERPRINT] = None
+    """Only machines with a custom resource of this name in Ray for transformers; null takes any."""
     pool: Annotated[PoolSpec, NOT_IN_FINGERPRINT] = PoolSpec()
     """The pool of vLLM engines; price_per_engine_hour counts for transformers too."""
     oracle: OracleSpec = OracleSpec()

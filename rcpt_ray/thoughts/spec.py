@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from rcpt_ray.settings import NOT_IN_FINGERPRINT, ModelSpec, PositiveInt, Settings, Share
+from rcpt_ray.settings import NOT_IN_FINGERPRINT, Machines, ModelSpec, PositiveInt, Settings, Share
 from rcpt_ray.thoughts.scores_spec import ScoresSpec
 from rcpt_ray.thoughts.select_spec import SelectSpec
 
@@ -39,12 +39,16 @@ class PoolSpec(Settings):
     """CPUs that Ray reserves for an engine."""
     gpus_per_engine: float = Field(default=0.0, ge=0.0)
     """GPUs that Ray reserves for an engine; for tensor parallelism set engine_args.tensor_parallel_size too."""
+    machines: Machines = None
+    """Only machines with a custom resource of this name in Ray, such as synthesis; null takes any."""
     shards_in_flight: PositiveInt = 4
     """Shards that an engine works on at once, so that it never drains between shards."""
     engine_args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of vLLM's AsyncEngineArgs that change its speed or memory alone, passed through."""
     price_per_engine_hour: float | None = Field(default=None, ge=0.0)
     """What an hour of one engine costs, with its GPUs, in any currency; null reports no cost."""
+    expected_tokens_per_s: float | None = Field(default=None, gt=0.0)
+    """What `rcpt plan` takes one engine to write where none was measured; null reckons with a usual GPU or CPU."""
 
     @model_validator(mode="after")
     def _args_are_of_speed(self) -> "PoolSpec":

@@ -20,6 +20,7 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from rcpt_ray import cluster
 from rcpt_ray.errors import UserError
 from rcpt_ray.training.guard import TrainingStopped
 from rcpt_ray.training.job import TrainingJob
@@ -60,7 +61,8 @@ def train_on_ray(
         scaling_config=ScalingConfig(
             num_workers=spec.num_workers,
             use_gpu=bool(spec.gpus_per_worker),
-            resources_per_worker={"CPU": spec.cpus_per_worker, "GPU": spec.gpus_per_worker},
+            resources_per_worker={"CPU": spec.cpus_per_worker, "GPU": spec.gpus_per_worker}
+            | cluster.of_machines(spec.machines),
         ),
         run_config=RunConfig(
             name=f"pid-{os.getpid()}",

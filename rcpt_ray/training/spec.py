@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from rcpt_ray.settings import NOT_IN_FINGERPRINT, PositiveInt, Settings, Share
+from rcpt_ray.settings import NOT_IN_FINGERPRINT, Machines, PositiveInt, Settings, Share
 from rcpt_ray.training.guard_spec import GuardSpec
 from rcpt_ray.training.stream.spec import StreamSpec
 from rcpt_ray.training.watch_spec import WatchSpec
@@ -92,8 +92,12 @@ class TrainingSpec(Settings):
     """CPUs and threads of a worker."""
     gpus_per_worker: Annotated[Literal[0, 1], NOT_IN_FINGERPRINT] = 0
     """GPUs of a worker."""
+    machines: Annotated[Machines, NOT_IN_FINGERPRINT] = None
+    """Only machines with a custom resource of this name in Ray, such as training; null takes any."""
     price_per_worker_hour: Annotated[float | None, Field(ge=0.0), NOT_IN_FINGERPRINT] = None
     """What an hour of one worker costs, in any currency; null reports no cost."""
+    expected_tokens_per_s: Annotated[float | None, Field(gt=0.0), NOT_IN_FINGERPRINT] = None
+    """What `rcpt plan` takes one worker to train on where none was measured; null reckons with a usual GPU or CPU."""
     checkpoint_every_steps: Annotated[PositiveInt, NOT_IN_FINGERPRINT] = 100
     """Steps between checkpoints: what a kill loses at most."""
     keep_last_checkpoints: Annotated[PositiveInt, NOT_IN_FINGERPRINT] = 1
