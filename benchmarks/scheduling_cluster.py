@@ -1,0 +1,105 @@
+"""A pretended cluster on this machine: a head that runs no work and nodes of pretended GPUs, each a raylet of its own.
+
+Every process is started here and ended with the block, by process group. Nodes differ from real ones in that they share
+CPUs, memory, clock and network; what the control plane does (leases, heartbeats, actors, objects between nodes) is the
+same.
+"""
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_RAY = str(Path(sys.executable).with_name("ray"))
+_STORE_BYTES = 200_000_000
+_UP_S = 300.0
+
+
+@dataclass(frozen=True)
+class PretendedCluster:
+    """A running cluster; `environment` is that of a driver that joins it."""
+
+    process_ids: list[int]
+    environment: dict[str, str]
+
+
+@contextlib.contextmanager
+def pretended_cluster(folder: Path, num_nodes: int, gpus_per_node: int) -> Iterator[PretendedCluster]:
+    """A head and so many nodes, each with as many CPUs as GPUs; logs lie in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    token = folder / "token"
+    token.write_text(secrets.token_hex(32))
+    token.chmod(0o600)
+    environment = os.environ | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        # All nodes start their processes on the same few cores: slow is not dead.
+        "RAY_worker_register_timeout_seconds": "600",
+        "RAY_health_check_failure_threshold": "100",
+    }
+    environment.pop("RAY_ADDRESS", None)
+    port = _free_port()
+    address = f"127.0.0.1:{port}"
+    with contextlib.ExitStack() as started:
+        head = ["--head", f"--port={port}", "--include-dashboard=false", "--num-cpus=0", "--num-gpus=0"]
+        process_ids = [started.enter_context(_node(head, environment, folder / "head.log"))]
+        _wait_for(port, folder / "head.log")
+        for number in range(num_nodes):
+            node = [f"--address={address}", f"--num-cpus={gpus_per_node}", f"--num-gpus={gpus_per_node}"]
+            process_ids.append(started.enter_context(_node(node, environment, folder / f"node-{number}.log")))
+        yield PretendedCluster(process_ids, environment | {"RAY_ADDRESS": address})
+
+
+@contextlib.contextmanager
+def _node(options: list[str], environment: dict[str, str], log: Path) -> Iterator[int]:
+    command = [
+        _RAY,
+        "start",
+        "--block",
+        "--node-ip-address=127.0.0.1",
+        "--disable-usage-stats",
+        f"--object-store-memory={_STORE_BYTES}",
+        # Fixed defaults of a node are taken by the node before it.
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+        f"--dashboard-agent-listen-port={_free_port()}",
+        f"--metrics-export-port={_free_port()}",
+        *options,
+    ]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            yield process.pid
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=15)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _wait_for(port: int, log: Path) -> None:
+    end_s = time.monotonic() + _UP_S
+    while time.monotonic() < end_s:
+        with socket.socket() as client:
+            client.settimeout(1)
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise SystemExit(f"the head did not come up in {_UP_S:.0f} s: see {log}")
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
