@@ -47,18 +47,20 @@ def pretended_cluster(folder: Path, num_nodes: int, gpus_per_node: int) -> Itera
     environment.pop("RAY_ADDRESS", None)
     port = _free_port()
     address = f"127.0.0.1:{port}"
-    with contextlib.ExitStack() as started:
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
         head = ["--head", f"--port={port}", "--include-dashboard=false", "--num-cpus=0", "--num-gpus=0"]
-        process_ids = [started.enter_context(_node(head, environment, folder / "head.log"))]
+        processes.append(_start(head, environment, folder / "head.log"))
         _wait_for(port, folder / "head.log")
         for number in range(num_nodes):
             node = [f"--address={address}", f"--num-cpus={gpus_per_node}", f"--num-gpus={gpus_per_node}"]
-            process_ids.append(started.enter_context(_node(node, environment, folder / f"node-{number}.log")))
-        yield PretendedCluster(process_ids, environment | {"RAY_ADDRESS": address})
+            processes.append(_start(node, environment, folder / f"node-{number}.log"))
+        yield PretendedCluster([process.pid for process in processes], environment | {"RAY_ADDRESS": address})
+    finally:
+        _end(processes)
 
 
-@contextlib.contextmanager
-def _node(options: list[str], environment: dict[str, str], log: Path) -> Iterator[int]:
+def _start(options: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     command = [
         _RAY,
         "start",
@@ -74,18 +76,21 @@ def _node(options: list[str], environment: dict[str, str], log: Path) -> Iterato
         *options,
     ]
     with log.open("wb") as output:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
-        try:
-            yield process.pid
-        finally:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=15)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+
+
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    """End all nodes at once, by process group."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=15)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _wait_for(port: int, log: Path) -> None:
