@@ -7,10 +7,13 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from processes import PROJECT
 from ray_cluster import Head, ray_head
 from run_folder import assert_adds_up, manifests, only_folder
@@ -19,6 +22,7 @@ from thoughts_fixtures import Row, complete, thought, write_thoughts
 
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import Outcome
+from rcpt_ray.blocks import block_ends
 from rcpt_ray.corpus.decontaminate import EvaluationIndex
 from rcpt_ray.corpus.evaluation_texts import read_evaluation_texts
 from rcpt_ray.corpus.spec import DecontaminationSpec
@@ -91,6 +95,16 @@ def test_engine_with_a_pace_takes_its_time_for_each_document() -> None:
     assert complete(FakeEngine(12, FakeSpec(documents_per_s=200))) == complete(FakeEngine(12))
 
 
+@given(num_items=st.integers(0, 400), most=st.integers(2, 60))
+def test_blocks_hold_each_item_once_and_the_last_ones_hold_one(num_items: int, most: int) -> None:
+    ends = block_ends(num_items, most)
+    sizes = [stop - start for start, stop in pairwise([0, *ends])]
+    assert sum(sizes) == num_items and all(sizes) and len(sizes) <= most
+    assert sizes[-(most // 2) :] == [1] * min(num_items, most // 2)
+    assert sizes == sorted(sizes, reverse=True)
+    assert num_items > most or set(sizes) <= {1}
+
+
 def test_driver_keeps_little_of_a_shard() -> None:
     """A receipt is what the driver remembers of a finished shard: below a kilobyte, whatever the shard's size."""
     tally = Tally("web", "stem", 512, {"empty_thought": 3}, 100_000, 150_000, 100_000, 900)
@@ -125,7 +139,9 @@ def many_parts(folder: Path) -> list[Path]:
 def test_selection_is_the_same_here_and_by_workers(tmp_path: Path) -> None:
     """Bytes, counts and which of the contaminated thoughts are shown."""
     parts = many_parts(tmp_path / "in")
-    index = EvaluationIndex.build(read_evaluation_texts("quiz", [{"id": "q", "question": QUESTION}]), DecontaminationSpec())
+    index = EvaluationIndex.build(
+        read_evaluation_texts("quiz", [{"id": "q", "question": QUESTION}]), DecontaminationSpec()
+    )
     selection = Selection(SelectSpec(min_thought_tokens=10), words_as_tokens, index=index)
     made: list[tuple[Outcome, dict[str, bytes]]] = []
     with cluster.session():

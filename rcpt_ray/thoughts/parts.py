@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -26,7 +27,7 @@ from rcpt_ray.artifacts import remove_parts, table_bytes, write_atomic
 from rcpt_ray.records import THOUGHT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tally:
     """What the rows of one source came to."""
 
@@ -41,7 +42,7 @@ class Tally:
     """Thought tokens of rejected rows, which `num_thought_tokens` holds too."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """The proof of a finished part."""
 
@@ -76,7 +77,12 @@ class Receipt:
     def from_json(cls, text: str) -> "Receipt":
         """As it was written."""
         values: dict[str, Any] = json.loads(text)
-        return cls(**values | {"tallies": tuple(Tally(**tally) for tally in values["tallies"])})
+        # A driver keeps a receipt a shard: what they have in common it keeps once.
+        tallies = tuple(
+            Tally(**tally | {name: sys.intern(tally[name]) for name in ("source", "domain")})
+            for tally in values["tallies"]
+        )
+        return cls(**values | {"tallies": tallies, "generation": sys.intern(values["generation"])})
 
 
 def write_part(

@@ -199,9 +199,7 @@ def _select_part(part: Path, selection: Selection, folder: Path, scores_folder: 
         own["ok" if is_used else "rejected"] += 1
         own["thought_tokens" if is_used else "rejected_tokens"] += row["num_thought_tokens"]
     write_table(folder / part.name, pa.Table.from_pylist(rows, schema=THOUGHT))
-    return SelectedPart(
-        part.name, counts, tokens, sources, own_selection.num_contaminated, own_selection.contaminated
-    )
+    return SelectedPart(part.name, counts, tokens, sources, own_selection.num_contaminated, own_selection.contaminated)
 
 
 def read_scores(part: Path, scores_folder: Path) -> Scores:
