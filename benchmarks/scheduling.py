@@ -20,6 +20,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -79,6 +80,8 @@ def main() -> None:
     parser.add_argument("--case", help="one case: DOCUMENTS,SHARD_DOCUMENTS,ENGINES,PACE (0 for none)")
     parser.add_argument("--set", nargs="*", default=[], help="settings of the recipe, key=value")
     options = parser.parse_args()
+    # Ended from outside, it still ends its nodes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(json.dumps({"hardware": describe(), "versions": versions(), "load": os.getloadavg()}))
     cases = [case for case in (QUICK if options.quick else FULL) if options.only in (None, case.name)]
     if options.case:

@@ -16,7 +16,6 @@ import os
 import shutil
 import uuid
 from collections.abc import Container, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,9 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from rcpt_ray.errors import UserError
+from rcpt_ray.spread import side_by_side
 
 LAYOUT_VERSION = 1
-# Hashing leaves Python's lock, and a shared disk answers many at once.
-_FILES_AT_ONCE = 8
 _GONE = ".work.gone"
 
 
@@ -248,7 +246,6 @@ def file_sha256(path: Path) -> str:
 def output_digest(files: Iterable[Path], root: Path) -> str:
     """sha256 over the names (relative to root) and contents of a stage's output files."""
     whole, paths = hashlib.sha256(), sorted(files)
-    with ThreadPoolExecutor(_FILES_AT_ONCE) as threads:
-        for path, digest in zip(paths, threads.map(file_sha256, paths), strict=True):
-            whole.update(f"{path.relative_to(root)} {digest}\n".encode())
+    for path, digest in zip(paths, side_by_side(file_sha256, paths), strict=True):
+        whole.update(f"{path.relative_to(root)} {digest}\n".encode())
     return whole.hexdigest()

@@ -8,7 +8,7 @@ from rcpt_ray.corpus.spec import TRAIN_PARTS
 from rcpt_ray.decontamination import evaluation_digests, evaluation_index
 from rcpt_ray.models import ResolvedModel
 from rcpt_ray.recipe import ArmSettings, Recipe
-from rcpt_ray.spread import Spread
+from rcpt_ray.spread import Spread, side_by_side
 from rcpt_ray.stage import Built, Stage
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts import spec as thoughts_spec
@@ -40,7 +40,7 @@ def generate_stage(
         return make_thoughts(
             generation,
             shards,
-            sum(pq.read_metadata(shard).num_rows for shard in shards),
+            sum(side_by_side(lambda shard: pq.read_metadata(shard).num_rows, shards)),
             folder,
             lambda: connect_for_thoughts(recipe, spec),
             bar,

@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from rcpt_ray.artifacts import remove_parts, table_bytes, write_atomic
 from rcpt_ray.records import THOUGHT
+from rcpt_ray.spread import side_by_side
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +137,8 @@ def read_receipts(folder: Path, generation_key: str | None = None) -> dict[str, 
     """All such receipts of a folder, by shard digest."""
     names = os.listdir(folder) if folder.is_dir() else []
     shards = [Path(name).stem.removeprefix("part-") for name in names if fnmatch.fnmatch(name, "part-*.json")]
-    found = ((shard, read_receipt(folder, shard, generation_key)) for shard in shards)
-    return {shard: receipt for shard, receipt in found if receipt is not None}
+    found = side_by_side(lambda shard: read_receipt(folder, shard, generation_key), shards)
+    return {shard: receipt for shard, receipt in zip(shards, found, strict=True) if receipt is not None}
 
 
 def parts_by_shard(folder: Path) -> dict[str, Path]:
