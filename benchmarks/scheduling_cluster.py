@@ -51,10 +51,12 @@ def pretended_cluster(folder: Path, num_nodes: int, gpus_per_node: int) -> Itera
     try:
         head = ["--head", f"--port={port}", "--include-dashboard=false", "--num-cpus=0", "--num-gpus=0"]
         processes.append(_start(head, environment, folder / "head.log"))
-        _wait_for(port, folder / "head.log")
+        _wait_for(processes[0], folder / "head.log")
         for number in range(num_nodes):
             node = [f"--address={address}", f"--num-cpus={gpus_per_node}", f"--num-gpus={gpus_per_node}"]
             processes.append(_start(node, environment, folder / f"node-{number}.log"))
+        for number, process in enumerate(processes[1:]):
+            _wait_for(process, folder / f"node-{number}.log")
         yield PretendedCluster([process.pid for process in processes], environment | {"RAY_ADDRESS": address})
     finally:
         _end(processes)
@@ -93,15 +95,13 @@ def _end(processes: list[subprocess.Popen[bytes]]) -> None:
         process.wait()
 
 
-def _wait_for(port: int, log: Path) -> None:
+def _wait_for(process: subprocess.Popen[bytes], log: Path) -> None:
     end_s = time.monotonic() + _UP_S
-    while time.monotonic() < end_s:
-        with socket.socket() as client:
-            client.settimeout(1)
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                return
+    while time.monotonic() < end_s and process.poll() is None:
+        if "Ray runtime started" in log.read_text():
+            return
         time.sleep(0.2)
-    raise SystemExit(f"the head did not come up in {_UP_S:.0f} s: see {log}")
+    raise SystemExit(f"a node did not come up in {_UP_S:.0f} s: {log.read_text()[-2000:]}")
 
 
 def _free_port() -> int:
