@@ -60,11 +60,11 @@ class Case:
 
 
 FULL = [
-    Case("limit", 100_000, 4096, 32, None),
-    Case("limit", 100_000, 512, 32, None),
-    Case("limit", 50_000, 64, 32, None),
-    Case("memory", 10_000, 512, 32, None),
-    Case("memory", 10_000, 1, 32, None),
+    Case("limit", 100_000, 4096, 16, None),
+    Case("limit", 100_000, 512, 16, None),
+    Case("limit", 50_000, 64, 16, None),
+    Case("memory", 10_000, 512, 16, None),
+    Case("memory", 10_000, 1, 16, None),
     Case("pace", 1_000_000, 512, 64, 32.0),
 ]
 QUICK = [Case("limit", 10_000, 64, 8, None), Case("pace", 10_000, 128, 8, 50.0)]

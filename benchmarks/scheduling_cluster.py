@@ -19,7 +19,7 @@ from pathlib import Path
 
 _RAY = str(Path(sys.executable).with_name("ray"))
 _STORE_BYTES = 200_000_000
-_UP_S = 300.0
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,18 @@ def pretended_cluster(folder: Path, num_nodes: int, gpus_per_node: int) -> Itera
     try:
         head = ["--head", f"--port={port}", "--include-dashboard=false", "--num-cpus=0", "--num-gpus=0"]
         processes.append(_start(head, environment, folder / "head.log"))
-        _wait_for(processes[0], folder / "head.log")
+        if not _came_up(processes[0], folder / "head.log"):
+            raise SystemExit(f"the head does not come up; see {folder}/head.log")
         for number in range(num_nodes):
             node = [f"--address={address}", f"--num-cpus={gpus_per_node}", f"--num-gpus={gpus_per_node}"]
-            processes.append(_start(node, environment, folder / f"node-{number}.log"))
-        for number, process in enumerate(processes[1:]):
-            _wait_for(process, folder / f"node-{number}.log")
+            # One after the other: nodes of one machine that start at once take the same names for their sockets. On a
+            # busy machine one may not be heard of within the half minute that Ray gives it.
+            for _ in range(_TRIES):
+                processes.append(_start(node, environment, folder / f"node-{number}.log"))
+                if _came_up(processes[-1], folder / f"node-{number}.log"):
+                    break
+            else:
+                raise SystemExit(f"a node does not come up; see {folder}/node-{number}.log")
         yield PretendedCluster([process.pid for process in processes], environment | {"RAY_ADDRESS": address})
     finally:
         _end(processes)
@@ -74,6 +80,9 @@ def _start(options: list[str], environment: dict[str, str], log: Path) -> subpro
         "--min-worker-port=0",
         "--max-worker-port=0",
         f"--dashboard-agent-listen-port={_free_port()}",
+        # With ports of their own given, a raylet does not end where its agents take more than 15 s to tell theirs.
+        f"--dashboard-agent-grpc-port={_free_port()}",
+        f"--runtime-env-agent-port={_free_port()}",
         f"--metrics-export-port={_free_port()}",
         *options,
     ]
@@ -95,13 +104,13 @@ def _end(processes: list[subprocess.Popen[bytes]]) -> None:
         process.wait()
 
 
-def _wait_for(process: subprocess.Popen[bytes], log: Path) -> None:
-    end_s = time.monotonic() + _UP_S
-    while time.monotonic() < end_s and process.poll() is None:
+def _came_up(process: subprocess.Popen[bytes], log: Path) -> bool:
+    """Whether a node came up; waited for until its command ends."""
+    while process.poll() is None:
         if "Ray runtime started" in log.read_text():
-            return
+            return True
         time.sleep(0.2)
-    raise SystemExit(f"a node did not come up in {_UP_S:.0f} s: {log.read_text()[-2000:]}")
+    return False
 
 
 def _free_port() -> int:
