@@ -39,6 +39,7 @@ from rcpt_ray.artifacts import read_manifest
 from rcpt_ray.hardware import describe, versions
 
 PROJECT = Path(__file__).parent.parent
+_GPUS_PER_NODE = 8
 RECIPE = PROJECT / "jobs" / "recipes" / "tiny.yaml"
 
 
@@ -77,6 +78,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1, help="runs of each case")
     parser.add_argument("--folder", type=Path, help="where corpora and runs are kept; by default nothing is")
     parser.add_argument("--case", help="one case: DOCUMENTS,SHARD_DOCUMENTS,ENGINES,PACE (0 for none)")
+    parser.add_argument(
+        "--one-node", action="store_true", help="all on the head: nodes need a machine that is not busy"
+    )
     parser.add_argument("--set", nargs="*", default=[], help="settings of the recipe, key=value")
     options = parser.parse_args()
     # Ended from outside, it still ends its nodes.
@@ -92,7 +96,7 @@ def main() -> None:
         for case in cases:
             corpus = _prepared(case, source, folder)
             for _ in range(options.repeats):
-                _measure(case, source, corpus, folder / "run", options.set)
+                _measure(case, source, corpus, folder / "run", options.one_node, options.set)
 
 
 def _settings(case: Case, source: Path, run: Path) -> list[str]:
@@ -130,13 +134,14 @@ def _prepared(case: Case, source: Path, folder: Path) -> Path:
     return run
 
 
-def _measure(case: Case, source: Path, corpus: Path, run: Path, more: Sequence[str]) -> None:
+def _measure(case: Case, source: Path, corpus: Path, run: Path, one_node: bool, more: Sequence[str]) -> None:
     """Run one case on a cluster of its own, print what it took, and remove its run folder."""
     shutil.rmtree(run, ignore_errors=True)
     shutil.copytree(corpus / "corpus", run / "corpus", copy_function=os.link)
     shutil.copy(corpus / "recipe.json", run / "recipe.json")
-    gpus_per_node = 8 if case.num_engines >= 8 else 1
-    with pretended_cluster(run / "cluster", case.num_engines // gpus_per_node, gpus_per_node) as cluster:
+    num_nodes = 0 if one_node else -(-case.num_engines // _GPUS_PER_NODE)
+    gpus_per_node = case.num_engines if one_node else _GPUS_PER_NODE
+    with pretended_cluster(run / "cluster", num_nodes, gpus_per_node) as cluster:
         began_s = time.time()
         with (run / "command.log").open("wb") as log:
             command = [sys.executable, "-m", "rcpt_ray", "synthesize", *_settings(case, source, run), *more]

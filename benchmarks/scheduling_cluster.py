@@ -32,7 +32,7 @@ class PretendedCluster:
 
 @contextlib.contextmanager
 def pretended_cluster(folder: Path, num_nodes: int, gpus_per_node: int) -> Iterator[PretendedCluster]:
-    """A head and so many nodes, each with as many CPUs as GPUs; logs lie in `folder`."""
+    """A head and so many nodes, each with as many CPUs as GPUs; without nodes the head has them. Logs lie in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
@@ -49,7 +49,9 @@ def pretended_cluster(folder: Path, num_nodes: int, gpus_per_node: int) -> Itera
     address = f"127.0.0.1:{port}"
     processes: list[subprocess.Popen[bytes]] = []
     try:
-        head = ["--head", f"--port={port}", "--include-dashboard=false", "--num-cpus=0", "--num-gpus=0"]
+        on_head = 0 if num_nodes else gpus_per_node
+        head = ["--head", f"--port={port}", "--include-dashboard=false"]
+        head += [f"--num-cpus={on_head}", f"--num-gpus={on_head}"]
         processes.append(_start(head, environment, folder / "head.log"))
         if not _came_up(processes[0], folder / "head.log"):
             raise SystemExit(f"the head does not come up; see {folder}/head.log")

@@ -2,7 +2,7 @@
 
 Of each document's samples that pass every gate one is kept; the others stay as rejected rows with their reason.
 in = ok + rejected in (doc_id, sample_index). Parts are selected one by one, here or by
-workers on Ray; price: about 0.2 ms a row.
+workers on Ray; price: 0.06 ms of CPU a row, 0.8 ms where all gates read the text.
 """
 
 from collections import Counter
