@@ -162,16 +162,16 @@ def _say(case: Case, run: Path, began_s: float, ended_s: float, seen: Watched) -
     manifest = read_manifest(folder)
     assert manifest is not None and manifest.counts.num_ok == case.num_documents, "documents are missing"
     at_work_s = course.last_part_s - course.first_engine_s
-    overall = case.num_documents / at_work_s
+    overall, steady = case.num_documents / at_work_s, course.steady_documents_per_s
     driver_s = _cpu_between(seen, began_s + course.first_engine_s, began_s + course.last_part_s)
     figures: dict[str, Any] = {
         **asdict(case),
         "ideal_per_s": case.ideal_per_s,
         "documents_per_s": overall,
-        "steady_per_s": course.steady_documents_per_s,
+        "steady_per_s": steady,
         "shards_per_s": course.num_parts / at_work_s,
         "share_of_ideal": overall / case.ideal_per_s if case.ideal_per_s else None,
-        "steady_share_of_ideal": course.steady_documents_per_s / case.ideal_per_s if case.ideal_per_s else None,
+        "steady_share_of_ideal": steady / case.ideal_per_s if case.ideal_per_s and steady else None,
         "first_engine_s": course.first_engine_s,
         "all_engines_s": course.last_engine_s,
         "tail_s": course.last_part_s - course.first_idle_s,

@@ -138,8 +138,9 @@ class Course:
     first_idle_s: float
     last_part_s: float
     manifest_s: float
-    steady_documents_per_s: float
-    """Between the moments at which a fifth and nine tenths of the documents were done, once all engines were up."""
+    steady_documents_per_s: float | None
+    """Between the moments at which a fifth and nine tenths of the documents were done, once all engines were up; None
+    where the last engine came after that."""
     num_parts: int
     num_engines: int
 
@@ -154,9 +155,9 @@ def course_of(run: Path, began_s: float, busy: dict[str, tuple[float, float]]) -
         done.append((time_s, so_far))
     readings = [reading for reading in read_meters(folder) if reading.ready_s is not None]
     ready = [reading.ready_s for reading in readings if reading.ready_s is not None]
-    early = next(point for point in done if point[1] >= 0.2 * so_far and point[0] >= max(ready))
     late = next(point for point in done if point[1] >= 0.9 * so_far)
-    steady = (late[1] - early[1]) / (late[0] - early[0]) if late[0] > early[0] else 0.0
+    early = next((point for point in done if point[1] >= 0.2 * so_far and point[0] >= max(ready)), late)
+    steady = (late[1] - early[1]) / (late[0] - early[0]) if late[0] > early[0] else None
     return Course(
         first_engine_s=min(ready) - began_s,
         last_engine_s=max(ready) - began_s,
