@@ -32,7 +32,7 @@ class PretendedCluster:
 
 @contextlib.contextmanager
 def pretended_cluster(folder: Path, num_nodes: int, gpus_per_node: int) -> Iterator[PretendedCluster]:
-    """A head and so many nodes, each with as many CPUs as GPUs; without nodes the head has them. Logs go to `folder`."""
+    """A head and so many nodes, each with as many CPUs as GPUs; with none, the head has them. Logs go to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     token = folder / "token"
     token.write_text(secrets.token_hex(32))

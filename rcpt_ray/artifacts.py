@@ -245,7 +245,7 @@ def file_sha256(path: Path) -> str:
 
 def output_digest(files: Iterable[Path], root: Path) -> str:
     """sha256 over the names (relative to root) and contents of a stage's output files."""
-    whole, paths = hashlib.sha256(), sorted(files)
-    for path, digest in zip(paths, side_by_side(file_sha256, paths), strict=True):
-        whole.update(f"{path.relative_to(root)} {digest}\n".encode())
-    return whole.hexdigest()
+    paths = sorted(files)
+    digests = side_by_side(file_sha256, paths)
+    lines = (f"{path.relative_to(root)} {digest}\n" for path, digest in zip(paths, digests, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,8 +1,8 @@
 """Select thoughts: reasoning span, truncation, gates, scores and the choice among samples, without an engine.
 
 Of each document's samples that pass every gate one is kept; the others stay as rejected rows with their reason.
-in = ok + rejected in (doc_id, sample_index). Parts are selected one by one, here or by workers on Ray; price: 0.06 ms of
-CPU a row, 0.8 ms where all gates read the text.
+in = ok + rejected in (doc_id, sample_index). Parts are selected one by one, here or by workers on Ray; price: 0.06 ms
+of CPU a row, 0.8 ms where all gates read the text.
 """
 
 from collections import Counter
