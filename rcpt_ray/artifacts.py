@@ -245,7 +245,5 @@ def file_sha256(path: Path) -> str:
 
 def output_digest(files: Iterable[Path], root: Path) -> str:
     """sha256 over the names (relative to root) and contents of a stage's output files."""
-    paths = sorted(files)
-    digests = side_by_side(file_sha256, paths)
-    lines = (f"{path.relative_to(root)} {digest}\n" for path, digest in zip(paths, digests, strict=True))
+    lines = side_by_side(lambda path: f"{path.relative_to(root)} {file_sha256(path)}\n", sorted(files))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
