@@ -1,8 +1,9 @@
 """How items are grouped into blocks of a dataset: one a block, unless there are very many.
 
 A block costs Ray Data's driver a millisecond of CPU and 3 to 7 KiB of memory before anything is done, and some
-milliseconds more when its task ends (Ray 2.60, `from_items`, on a busy machine: benchmarks/README.md). So of very many items the first
-share blocks, and those that come last have one each: a pool ends with small pieces, which hides its tail.
+milliseconds more when its task ends (Ray 2.60, `from_items`, on a busy machine: benchmarks/README.md). So of very many
+items the first share blocks, and those that come last have one each: a pool ends with small pieces, which hides its
+tail.
 
     >>> block_ends(3)
     [1, 2, 3]
