@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from rcpt_ray.errors import UserError
+from rcpt_ray.spread import side_by_side
 
 LAYOUT_VERSION = 1
 _GONE = ".work.gone"
@@ -244,7 +245,5 @@ def file_sha256(path: Path) -> str:
 
 def output_digest(files: Iterable[Path], root: Path) -> str:
     """sha256 over the names (relative to root) and contents of a stage's output files."""
-    whole = hashlib.sha256()
-    for path in sorted(files):
-        whole.update(f"{path.relative_to(root)} {file_sha256(path)}\n".encode())
-    return whole.hexdigest()
+    lines = side_by_side(lambda path: f"{path.relative_to(root)} {file_sha256(path)}\n", sorted(files))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

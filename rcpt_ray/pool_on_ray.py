@@ -11,11 +11,14 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
+import pyarrow as pa
 import ray
 
 from rcpt_ray import cluster
+from rcpt_ray.blocks import block_ends
 from rcpt_ray.errors import UserError
 from rcpt_ray.thoughts.spec import PoolSpec
 
@@ -39,8 +42,7 @@ def run_on_pool(
     Raises:
         UserError: with the first failure's words.
     """
-    dataset = ray.data.from_items(list(items), override_num_blocks=len(items))
-    for row in _rows(through_pool(dataset, len(items), actor, arguments, pool)):
+    for row in _rows(through_pool(_dataset_of(items), len(items), actor, arguments, pool)):
         on_row(row)
 
 
@@ -72,9 +74,7 @@ def run_on_workers(work: Callable[[Any], Any], items: Sequence[Any], num_workers
     """
     num_cpus = int(ray.cluster_resources().get("CPU", 1))
     num_actors = min(num_workers or num_cpus, len(items))
-    dataset = ray.data.from_items(
-        [{"item": pickle.dumps(item)} for item in items], override_num_blocks=len(items)
-    ).map_batches(
+    dataset = _dataset_of([{"item": pickle.dumps(item)} for item in items]).map_batches(
         _Worker,
         fn_constructor_kwargs={"work": work},
         batch_size=1,
@@ -100,6 +100,13 @@ class _Worker:
             return {"result": [pickle.dumps(self._work(pickle.loads(batch["item"][0])))], "failure": [""]}
         except UserError as error:
             return {"result": [b""], "failure": [str(error)]}
+
+
+def _dataset_of(items: Sequence[dict[str, Any]]) -> Any:
+    """The items in order, a block each or, of very many, a few together (blocks.py)."""
+    bounds = pairwise([0, *block_ends(len(items))])
+    # Not from_arrow, which sends a task for each block to find its schema, before there may be a machine to run it.
+    return ray.data.from_blocks([pa.Table.from_pylist(list(items[start:stop])) for start, stop in bounds])
 
 
 def _rows(dataset: Any) -> Iterator[dict[str, Any]]:

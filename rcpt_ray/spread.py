@@ -5,7 +5,7 @@ Data gives the items to tasks, and small results come back to the driver, whose 
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _MUCH_BYTES = 64 * 2**20
+_FILES_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,12 @@ class Spread:
         from rcpt_ray.pool_on_ray import run_on_workers
 
         yield from run_on_workers(work, items, self.num_workers)
+
+
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """The result of each item, in order, by a few threads: for many small files, where each waits for a disk."""
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as threads:
+        yield from threads.map(work, items)
 
 
 def here() -> Spread:

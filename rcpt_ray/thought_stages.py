@@ -8,6 +8,7 @@ from rcpt_ray.corpus.spec import TRAIN_PARTS
 from rcpt_ray.decontamination import evaluation_digests, evaluation_index
 from rcpt_ray.models import ResolvedModel
 from rcpt_ray.recipe import ArmSettings, Recipe
+from rcpt_ray.spread import Spread, side_by_side
 from rcpt_ray.stage import Built, Stage
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts import spec as thoughts_spec
@@ -39,7 +40,7 @@ def generate_stage(
         return make_thoughts(
             generation,
             shards,
-            sum(pq.read_metadata(shard).num_rows for shard in shards),
+            sum(side_by_side(lambda shard: pq.read_metadata(shard).num_rows, shards)),
             folder,
             lambda: connect_for_thoughts(recipe, spec),
             bar,
@@ -113,10 +114,10 @@ def select_stage(
         from rcpt_ray.thoughts.select import make_selection, select
 
         parts = generated.parts("part-*.parquet")
-
         bar.total(len(parts))
         selection = make_selection(spec, teacher.path, words_of(prompt.words), evaluation_index(recipe))
-        return select(bar.over(parts), selection, folder, scores.path if scores else None)
+        spread = Spread(spec.num_workers, lambda: cluster.connect(recipe.cluster))
+        return select(parts, selection, folder, scores.path if scores else None, spread, bar)
 
     settings, inputs = spec.defining(), {"thoughts": generated.digest} | evaluation_digests(recipe)
     if recipe.corpus.decontaminate is not None:

@@ -6,6 +6,7 @@ Tokens are words. Price: about ten microseconds a thought, so that a benchmark w
 import asyncio
 import hashlib
 import os
+import time
 from typing import Literal
 
 from rcpt_ray.thoughts.engine import Completion, EngineCannotStart, EngineDied, Request, RowRefused
@@ -33,6 +34,7 @@ class FakeEngine:
         draw = hashlib.shake_256(b"words").digest(_NUM_STARTS + max_thought_tokens)
         words = _SAID.split()
         self._words = [words[byte % len(words)] for byte in draw]
+        self._busy_until_s = 0.0
 
     async def start(self) -> None:
         """Ready at once, unless it is to fail."""
@@ -51,6 +53,8 @@ class FakeEngine:
             await asyncio.sleep(_LOOK_EVERY_S)
         if self._spec.delay_s:
             await asyncio.sleep(self._spec.delay_s)
+        if self._spec.documents_per_s:
+            await self._turn(self._spec.documents_per_s)
         num_text = request.text.count(" ") + 1
         if self._max_model_tokens is not None and num_text + self._max_thought_tokens > self._max_model_tokens:
             raise RowRefused("too_long_for_model")
@@ -62,6 +66,12 @@ class FakeEngine:
         if self._spec.delay_per_token_s:
             await asyncio.sleep(num_words * self._spec.delay_per_token_s)
         return Completion(thought, "stop", num_text, num_text, num_words, thought_logprob=-float(num_words))
+
+    async def _turn(self, documents_per_s: float) -> None:
+        """Wait as long as an engine of that speed needs for all that it was given before, and for this one."""
+        now_s = time.monotonic()
+        self._busy_until_s = max(now_s, self._busy_until_s) + 1 / documents_per_s
+        await asyncio.sleep(self._busy_until_s - now_s)
 
     def close(self) -> None:
         """Nothing to end."""

@@ -11,6 +11,7 @@ from typing import Any
 from rcpt_ray.artifacts import Counts, Outcome, hold, write_atomic
 from rcpt_ray.corpus.digest import shard_digest
 from rcpt_ray.errors import UserError
+from rcpt_ray.spread import side_by_side
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts.generate import Generation
 from rcpt_ray.thoughts.meter import Reading, read_meters
@@ -35,7 +36,7 @@ def make_thoughts(
         UserError: the engine cannot start, or more than `max_rejected_share` of the rows were rejected by it.
     """
     spec, session = generation.spec, uuid.uuid4().hex
-    by_digest = {shard_digest(shard): shard for shard in shards}
+    by_digest = dict(zip(side_by_side(shard_digest, shards), shards, strict=True))
     num_rows = num_documents * spec.sampling.num_samples
     bar.total(num_rows)
     receipts, to_do = look_for_parts(generation, by_digest, folder)

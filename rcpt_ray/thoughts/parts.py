@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -24,9 +25,10 @@ import pyarrow as pa
 
 from rcpt_ray.artifacts import remove_parts, table_bytes, write_atomic
 from rcpt_ray.records import THOUGHT
+from rcpt_ray.spread import side_by_side
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tally:
     """What the rows of one source came to."""
 
@@ -41,7 +43,7 @@ class Tally:
     """Thought tokens of rejected rows, which `num_thought_tokens` holds too."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """The proof of a finished part."""
 
@@ -76,7 +78,12 @@ class Receipt:
     def from_json(cls, text: str) -> "Receipt":
         """As it was written."""
         values: dict[str, Any] = json.loads(text)
-        return cls(**values | {"tallies": tuple(Tally(**tally) for tally in values["tallies"])})
+        # A driver keeps a receipt a shard: what they have in common it keeps once.
+        tallies = tuple(
+            Tally(**tally | {name: sys.intern(tally[name]) for name in ("source", "domain")})
+            for tally in values["tallies"]
+        )
+        return cls(**values | {"tallies": tallies, "generation": sys.intern(values["generation"])})
 
 
 def write_part(
@@ -130,8 +137,8 @@ def read_receipts(folder: Path, generation_key: str | None = None) -> dict[str, 
     """All such receipts of a folder, by shard digest."""
     names = os.listdir(folder) if folder.is_dir() else []
     shards = [Path(name).stem.removeprefix("part-") for name in names if fnmatch.fnmatch(name, "part-*.json")]
-    found = ((shard, read_receipt(folder, shard, generation_key)) for shard in shards)
-    return {shard: receipt for shard, receipt in found if receipt is not None}
+    found = side_by_side(lambda shard: read_receipt(folder, shard, generation_key), shards)
+    return {shard: receipt for shard, receipt in zip(shards, found, strict=True) if receipt is not None}
 
 
 def parts_by_shard(folder: Path) -> dict[str, Path]:

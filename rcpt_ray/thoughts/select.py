@@ -1,11 +1,14 @@
 """Select thoughts: reasoning span, truncation, gates, scores and the choice among samples, without an engine.
 
 Of each document's samples that pass every gate one is kept; the others stay as rejected rows with their reason.
-in = ok + rejected in (doc_id, sample_index).
+in = ok + rejected in (doc_id, sample_index). Parts are selected one by one, here or by workers on Ray; price: 0.06 ms
+of CPU a row, 0.8 ms where all gates read the text.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from rcpt_ray.artifacts import Counts, Outcome, remove_parts, write_table
 from rcpt_ray.corpus.decontaminate import EvaluationIndex
 from rcpt_ray.corpus.ngrams import hash_words
 from rcpt_ray.records import THOUGHT
+from rcpt_ray.spread import Spread, here
+from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts.gates import gate_that_refuses
 from rcpt_ray.thoughts.select_spec import SelectSpec
 from rcpt_ray.thoughts.truncate import TokenEnds, reasoning_span, token_ends_of, truncate, words_as_tokens
@@ -45,6 +50,10 @@ class Selection:
         """Thoughts that hold a question, by evaluation set."""
         self.contaminated: list[dict[str, str]] = []
         """The first of them: document, question, the words in common."""
+
+    def anew(self) -> "Selection":
+        """The same rules, with nothing found yet."""
+        return Selection(self._spec, self._ends, self._prompt_words, self._index)
 
     def rows(self, rows: Iterable[Row], scores: Scores = _NO_SCORES) -> list[Row]:
         """The same rows with their final text and status; at most one ok for each document."""
@@ -125,33 +134,72 @@ def make_selection(
     return Selection(spec, ends, prompt_words, index)
 
 
-def select(parts: Iterable[Path], selection: Selection, folder: Path, scores_folder: Path | None = None) -> Outcome:
-    """Write the selected rows of each generated part under the same name into `folder`."""
+def select(
+    parts: Sequence[Path],
+    selection: Selection,
+    folder: Path,
+    scores_folder: Path | None = None,
+    spread: Spread | None = None,
+    bar: Bar | None = None,
+) -> Outcome:
+    """Write the selected rows of each generated part under the same name into `folder`.
+
+    Parts are independent of each other, so the files and the outcome are the same wherever they are selected.
+    """
     remove_parts(folder)
-    counts: Counter[str] = Counter()
-    tokens: Counter[str] = Counter()
+    work = partial(_select_part, selection=selection, folder=folder, scores_folder=scores_folder)
+    num_bytes = sum(part.stat().st_size for part in parts)
+    done = (spread or here())(work, parts, num_bytes, num_threads=1)
+    # In the order of the parts: which of the contaminated thoughts are shown must not depend on who was first.
+    of_parts = sorted(bar.over(done) if bar else done, key=lambda selected: selected.part)
+    counts, tokens, contaminated = Counter[str](), Counter[str](), Counter[str]()
     sources: dict[str, Counter[str]] = {}
-    for part in parts:
-        scores = read_scores(part, scores_folder) if scores_folder else _NO_SCORES
-        rows = selection.rows(pq.read_table(part).to_pylist(), scores)
-        for row in rows:
-            is_used = row["status"] == "ok"
-            counts[row["reason"] or "ok"] += 1
-            tokens["thought" if is_used else "thought_rejected"] += row["num_thought_tokens"]
-            own = sources.setdefault(row["source"], Counter())
-            own["ok" if is_used else "rejected"] += 1
-            own["thought_tokens" if is_used else "rejected_tokens"] += row["num_thought_tokens"]
-        write_table(folder / part.name, pa.Table.from_pylist(rows, schema=THOUGHT))
+    for each in of_parts:
+        counts.update(each.counts)
+        tokens.update(each.tokens)
+        contaminated.update(each.num_contaminated)
+        for source, own in each.sources.items():
+            sources.setdefault(source, Counter()).update(own)
     num_ok = counts.pop("ok", 0)
     return Outcome(
         counts=Counts.of("doc_id with sample_index", num_ok, counts),
         tokens=dict(tokens),
         details={
             "sources": {source: dict(own) for source, own in sorted(sources.items())},
-            "num_contaminated": dict(sorted(selection.num_contaminated.items())),
-            "contaminated": selection.contaminated,
+            "num_contaminated": dict(sorted(contaminated.items())),
+            "contaminated": [found for each in of_parts for found in each.contaminated][:_MOST_SHOWN],
         },
     )
+
+
+@dataclass(frozen=True)
+class SelectedPart:
+    """What the selection of one part came to."""
+
+    part: str
+    counts: Mapping[str, int]
+    """Rows by reason; those that are used are `ok`."""
+    tokens: Mapping[str, int]
+    sources: Mapping[str, Mapping[str, int]]
+    num_contaminated: Mapping[str, int]
+    contaminated: Sequence[dict[str, str]]
+
+
+def _select_part(part: Path, selection: Selection, folder: Path, scores_folder: Path | None) -> SelectedPart:
+    scores = read_scores(part, scores_folder) if scores_folder else _NO_SCORES
+    own_selection = selection.anew()
+    rows = own_selection.rows(pq.read_table(part).to_pylist(), scores)
+    counts, tokens = Counter[str](), Counter[str]()
+    sources: dict[str, Counter[str]] = {}
+    for row in rows:
+        is_used = row["status"] == "ok"
+        counts[row["reason"] or "ok"] += 1
+        tokens["thought" if is_used else "thought_rejected"] += row["num_thought_tokens"]
+        own = sources.setdefault(row["source"], Counter())
+        own["ok" if is_used else "rejected"] += 1
+        own["thought_tokens" if is_used else "rejected_tokens"] += row["num_thought_tokens"]
+    write_table(folder / part.name, pa.Table.from_pylist(rows, schema=THOUGHT))
+    return SelectedPart(part.name, counts, tokens, sources, own_selection.num_contaminated, own_selection.contaminated)
 
 
 def read_scores(part: Path, scores_folder: Path) -> Scores:

@@ -1,10 +1,10 @@
 """Settings of the select stage: which thoughts are used and how much of each. Changing them calls no engine."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rcpt_ray.settings import PositiveInt, Settings, Share
+from rcpt_ray.settings import NOT_IN_FINGERPRINT, PositiveInt, Settings, Share
 
 SELECT_VERSION = 2
 
@@ -36,6 +36,8 @@ class SelectSpec(Settings):
     """Reject as poor where the critic's score (1 to 5) is lower."""
     choose: Literal["first", "logprob", "gain", "critic"] = "first"
     """Which of a document's samples that pass every gate is used: the first, or the best by a score."""
+    num_workers: Annotated[PositiveInt | None, NOT_IN_FINGERPRINT] = None
+    """Workers on Ray that select; null takes a worker a CPU where there are many thoughts, else none."""
 
     @property
     def needs_gain(self) -> bool:

@@ -89,6 +89,8 @@ class FakeSpec(Settings):
     """Seconds that a thought takes."""
     delay_per_token_s: float = Field(default=0.0, ge=0.0)
     """Seconds more for each of its words, as an engine takes; all requests at once take their time side by side."""
+    documents_per_s: float | None = Field(default=None, gt=0.0)
+    """Documents that an engine completes in a second, one after another, as a busy GPU does; null has no limit."""
     hold_on: str | None = None
     """A document with these characters waits for the file of hold_until."""
     hold_until: str = ""
