@@ -55,7 +55,7 @@ def run_command(recipe: Recipe, until: str, retry_rejected: bool = False, as_is:
     started = time.monotonic()
     with in_run(recipe, until) as (run, terminal, log):
         terminal.say(f"run {recipe.name} in {run}, log {log.relative_to(run)}")
-        with cluster.session():
+        with cluster.session(terminal.say):
 
             def resolve(spec: ModelSpec, tokenizer_only: bool) -> ResolvedModel:
                 return _resolve(spec, tokenizer_only, terminal)

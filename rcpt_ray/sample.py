@@ -42,7 +42,7 @@ def print_samples(recipe: Recipe, done: Pipeline, num_sample: int, num_documents
         table_console().print("the thoughts are written; there is nothing to sample")
         return
     documents = sample_documents(recipe, done.corpus, num_sample, done.student)
-    with in_run(recipe, "sample") as (run, terminal, _), cluster.session():
+    with in_run(recipe, "sample") as (run, terminal, _), cluster.session(terminal.say):
         for title, (name, spec) in to_do.items():
             teacher = done.writers[name].teacher
             expected = _sample(title, recipe, spec, teacher, documents, num_documents, run, terminal)
