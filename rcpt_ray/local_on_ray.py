@@ -14,6 +14,7 @@ import secrets
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 _OBJECT_STORE_BYTES = 2**30
 _MOST_CHARACTERS = 16
@@ -67,15 +68,16 @@ def asks_for_token() -> bool:
     """Whether the Ray that this process is in was asked to refuse who has no token."""
     from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
-    return is_token_auth_enabled()
+    return bool(is_token_auth_enabled())
 
 
 def _read_environment() -> None:
     """Have Ray's native part, which keeps what it has read, read mode and token again."""
-    from ray._raylet import AuthenticationTokenLoader, Config
+    import ray
 
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    native: Any = ray._raylet
+    native.Config.initialize("")
+    native.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _folder() -> str:

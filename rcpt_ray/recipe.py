@@ -5,6 +5,7 @@ to the recipe's file and validated once. After loading, nothing changes. Loading
 heavy.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -72,7 +73,7 @@ class Recipe(Settings):
     evaluation: EvaluationSpec = EvaluationSpec()
     report: ReportSpec = ReportSpec()
     cluster: ClusterSpec = ClusterSpec()
-    arms: dict[str, ArmSpec] = Field(min_length=1)
+    arms: dict[str, ArmSpec] = Field(min_length=1, max_length=200)
     """The arms by name, in the order of the report."""
     comparison: ComparisonSpec = ComparisonSpec()
     """The training domains and seeds that every trained arm is made over."""
@@ -92,7 +93,12 @@ class Recipe(Settings):
             raise ValueError(f"report.control={self.report.control} is not one of the arms: {', '.join(self.arms)}")
         for name in self.arms:
             settings = self.arm_settings(name)
-            mixture = settings.mixture
+            mixture, others = settings.mixture, settings.training.guard.others
+            if others is not None and not _place(others.folder).is_relative_to(_place(self.run)):
+                raise ValueError(
+                    f"arms.{name}: training.guard.others.folder={others.folder} is outside of run={self.run}; leave it "
+                    "out, a sweep sets it"
+                )
             if settings.training.feed == "stream" and self.arms[name].train:
                 refuse_for_stream(f"arms.{name}", mixture, settings.thoughts, settings.training)
             for component in mixture.weights or {}:
@@ -165,6 +171,10 @@ class Recipe(Settings):
             return ArmSettings.model_validate(values)
         except ValidationError as error:
             raise ValueError(f"arms.{name}.overrides.{first_sentence(error)}") from None
+
+
+def _place(path: str) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(path)))
 
 
 class ArmSettings(Settings):

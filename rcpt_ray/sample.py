@@ -82,7 +82,7 @@ def sample_documents(
 
 
 def _unprepared(spec: CorpusSpec, number: int, student: ResolvedModel | None) -> list[dict[str, Any]]:
-    count_tokens = token_counter(student.path) if student and spec.passage_tokens else None
+    count_tokens = token_counter(student.path, student.trust_remote_code) if student and spec.passage_tokens else None
     judge = Judge(Preparation(spec, Path(), None, count_tokens))
     rows: list[dict[str, Any]] = []
     for name, source in spec.sources.items():

@@ -32,7 +32,7 @@ class Screen(Console):
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> Text:
         """As rich's, of a text that steers nothing and holds no secret."""
         return super().render_str(printable(text), **options)
 

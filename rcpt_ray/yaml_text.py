@@ -11,7 +11,6 @@ Price: under a second for the largest text that is read.
 
 import math
 import re
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +175,7 @@ class _Loader(yaml.SafeLoader):
         is_whole = node.tag == "tag:yaml.org,2002:int"
         return self.construct_yaml_int(node) if is_whole else self.construct_yaml_float(node)
 
-    def construct_object(self, node: Any, deep: bool = False) -> Hashable:
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
         return super().construct_object(node, deep=True)
 
 
