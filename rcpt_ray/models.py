@@ -52,6 +52,8 @@ KNOWN_MODELS = {  # name -> one line about it: what `rcpt models pull NAME` take
     "tiny-random-llama": "a random Llama of 189,000 parameters for tests (0.5 MB, nothing is downloaded)",
 }
 
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+"""What transformers looks for before it turns to pickled weights."""
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 _DEFINING = (
     "config.json",
@@ -128,12 +130,11 @@ def _local_folder(reference: str) -> Path | None:
 def _refuse_unfit(reference: str, folder: Path, tokenizer_only: bool) -> None:
     """Raise UserError unless `folder` holds a config, a tokenizer and, where wanted, all its safetensors weights."""
     names = {path.name for path in folder.iterdir()}
-    weights = {name for name in names if name.endswith(".safetensors") and not name.startswith("adapter_")}
     index = folder / "model.safetensors.index.json"
     named = set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.is_file() else set()
     if "config.json" not in names:
         lack = "config.json is missing; give a folder that save_pretrained wrote"
-    elif not weights and not tokenizer_only:
+    elif not names.intersection(_WEIGHTS) and not tokenizer_only:
         lack = "safetensors weights are missing (pickle can run code and is not read); save it with save_pretrained"
     elif (missing := sorted(named - names)) and not tokenizer_only:
         lack = f"weight files that its index names are missing, first {missing[0]}; fetch the folder again"

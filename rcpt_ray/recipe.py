@@ -204,7 +204,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 
 def recipe_from(values: Mapping[str, Any]) -> Recipe:
     """Validate a dictionary of settings; UserError names the first setting that breaks its rule, or holds a secret."""
-    settings = plain(values, "the recipe")
+    settings = plain(values)
     refuse_secrets(settings)
     try:
         return Recipe.model_validate(settings)

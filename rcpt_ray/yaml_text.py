@@ -6,7 +6,7 @@ Invariants: what comes out is made of dictionaries with text keys, lists, texts,
 numbers, booleans and null, nothing shared between two places; whatever else the text holds ends in one UserError. The
 work is bounded by the limits below: anchors that stand for a billion values, merged keys and deep nesting are stopped
 while they are counted, not after they were written out.
-Price: under a second for the largest text that is read.
+Price: about a second for the largest text that is read.
 """
 
 import math
@@ -19,7 +19,7 @@ import yaml
 from rcpt_ray.errors import UserError
 
 MAX_BYTES = 2**18
-_MAX_VALUES = 20_000
+_MAX_VALUES = 10_000
 _MAX_DEPTH = 24
 _MAX_CHARACTERS = 2**20
 _MAX_DIGITS = 40
@@ -69,8 +69,8 @@ def parse_yaml(text: str, where: str) -> Any:
     return plain(loaded, where)
 
 
-def plain(values: Any, where: str) -> Any:
-    """A copy made of plain values, within the limits; -0.0 becomes 0.0.
+def plain(values: Any, where: str = "") -> Any:
+    """A copy made of plain values, within the limits; -0.0 becomes 0.0. Without `where` errors begin with the setting.
 
     Raises:
         UserError: it holds something else, or too much.
@@ -82,7 +82,8 @@ class _Copy:
     """Copies values and counts them."""
 
     def __init__(self, where: str) -> None:
-        self._where, self._num_values, self._num_characters = where, 0, 0
+        self._where, self._before = where or "the recipe", f"{where}: " if where else ""
+        self._num_values, self._num_characters = 0, 0
 
     def of(self, value: Any, path: tuple[str, ...], depth: int) -> Any:
         self._num_values += 1
@@ -123,7 +124,7 @@ class _Copy:
 
     def _at(self, path: tuple[str, ...]) -> str:
         name = ".".join(path)
-        return f"{self._where}: {name if len(name) <= 100 else name[:97] + '...'}" if path else self._where
+        return f"{self._before}{name if len(name) <= 100 else name[:97] + '...'}" if path else self._where
 
 
 class _Loader(yaml.SafeLoader):
