@@ -162,19 +162,25 @@ def _take(files: Iterable[SourceFile], endings: Sequence[str]) -> list[SourceFil
 
 def _list_local(place: Path) -> tuple[list[SourceFile], bool]:
     if place.is_dir():
-        return [_local(file, place) for file in place.rglob("*") if file.is_file()], True
+        return [_found(file, place) for file in place.rglob("*") if file.is_file()], True
     found = {place, *map(Path, glob.glob(str(place), recursive=True))}
     root = Path(*_fixed_parts(place.parts))
-    return [_local(file, place.parent if file == place else root) for file in found if file.is_file()], False
+    named = [_local(file, place.parent) for file in found if file == place and file.is_file()]
+    return named + [_found(file, root) for file in found if file != place and file.is_file()], False
 
 
 def _local(file: Path, root: Path) -> SourceFile:
     if not is_unicode(str(file)):
         shown = str(file).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         raise UserError(f"the name of {shown} is not UTF-8, so it can be no document's id; rename the file")
-    if file.is_symlink() and root not in (file, file.parent / file.name) and not _stays_in(file, root):
-        raise UserError(f"{file} is a link out of {root}; name the file that it leads to, or put a copy in its place")
     return SourceFile(str(file), file.stat().st_size, "", file.relative_to(root).as_posix())
+
+
+def _found(file: Path, root: Path) -> SourceFile:
+    """A file that was found and not named."""
+    if file.is_symlink() and not _stays_in(file, root):
+        raise UserError(f"{file} is a link out of {root}; name it by itself if it is meant, or put a copy in its place")
+    return _local(file, root)
 
 
 def _stays_in(link: Path, root: Path) -> bool:
