@@ -130,11 +130,13 @@ def _local_folder(reference: str) -> Path | None:
 def _refuse_unfit(reference: str, folder: Path, tokenizer_only: bool) -> None:
     """Raise UserError unless `folder` holds a config, a tokenizer and, where wanted, all its safetensors weights."""
     names = {path.name for path in folder.iterdir()}
+    weights = {name for name in names if name.endswith(".safetensors") and not name.startswith("adapter_")}
+    pickled = {name for name in names if name.endswith((".bin", ".pt", ".pth"))}
     index = folder / "model.safetensors.index.json"
     named = set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.is_file() else set()
     if "config.json" not in names:
         lack = "config.json is missing; give a folder that save_pretrained wrote"
-    elif not names.intersection(_WEIGHTS) and not tokenizer_only:
+    elif not tokenizer_only and (not weights or (pickled and not names.intersection(_WEIGHTS))):
         lack = "safetensors weights are missing (pickle can run code and is not read); save it with save_pretrained"
     elif (missing := sorted(named - names)) and not tokenizer_only:
         lack = f"weight files that its index names are missing, first {missing[0]}; fetch the folder again"
@@ -149,7 +151,10 @@ def _refuse_unfit(reference: str, folder: Path, tokenizer_only: bool) -> None:
 
 def _refuse_code(reference: str, folder: Path) -> None:
     """UserError where config.json names a class of the author's for a model that transformers does not know."""
-    config = json.loads((folder / "config.json").read_text("utf-8"))
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except ValueError:
+        return  # nobody can load it
     if "auto_map" not in config:
         return
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES

@@ -172,8 +172,7 @@ def test_code_of_a_model_is_not_run_unasked(model_with_code: Path, tmp_path: Pat
 
     with pytest.raises(UserError, match="runs Python files of its author.*set trust_remote_code=true"):
         resolve_model(str(model_with_code))
-    with pytest.raises(ValueError, match="trust_remote_code"):  # without a question on the terminal
-        load_tokenizer(str(model_with_code))
+    load_tokenizer(str(model_with_code))  # what it finds without the code, and no question on the terminal
     assert not (tmp_path / "canary").exists()
 
 
