@@ -112,10 +112,10 @@ def open_run(path: str | Path, recipe_json: Mapping[str, Any]) -> Path:
     if "://" in str(path):
         raise UserError(f"run={path} is not a local folder; give a path on a disk that every node mounts")
     run = run_path(path)
-    recorded = read_run_recipe(run) if (run / "recipe.json").exists() else None
-    if recorded is None and run.is_dir() and any(not file.name.startswith(".") for file in run.iterdir()):
-        raise UserError(f"run={path} is a folder that holds other files; give a new folder or one made by rcpt")
     try:
+        recorded = read_run_recipe(run) if (run / "recipe.json").exists() else None
+        if recorded is None and run.is_dir() and any(not file.name.startswith(".") for file in run.iterdir()):
+            raise UserError(f"run={path} is a folder that holds other files; give a new folder or one made by rcpt")
         run.mkdir(parents=True, exist_ok=True)
         write_atomic(run / "recipe.json", json.dumps({"layout": LAYOUT_VERSION, "recipe": recipe_json}, indent=1))
     except OSError as error:

@@ -29,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _dispatch(options)
     except UserError as mistake:
-        print(f"rcpt: {mistake}", file=sys.stderr)
+        from rcpt_ray.redact import one_line
+
+        print(f"rcpt: {one_line(str(mistake))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("rcpt: interrupted; the same command goes on from what is finished", file=sys.stderr)

@@ -1,29 +1,37 @@
 """The only place that starts Ray, and what the cluster offers.
 
 Inside `ray job submit` the job's cluster is used; otherwise `local` starts Ray for the length of the command, with
-its own processes only, and ends those. Starting takes about five seconds, so it happens when the first stage that
-needs Ray begins.
+its own processes only, for nobody else (local_on_ray.py), and ends those. Starting takes about five seconds, so it
+happens when the first stage that needs Ray begins.
 """
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from rcpt_ray.errors import UserError
 
 if TYPE_CHECKING:
+    from rcpt_ray.local_on_ray import LocalRay
     from rcpt_ray.recipe import ClusterSpec
 
-_LOCAL_OBJECT_STORE_BYTES = 2**30
 _SLIVER = 0.001  # of one, so that a thousand fit on a machine; CPUs and GPUs are what counts
+_OPEN = (
+    "warning: the Ray of this command asks nobody for a token, so whoever reaches its ports can run code here; "
+    "set RAY_AUTH_MODE=token (docs/security.md)"
+)
 _started = False
+_local: "LocalRay | None" = None
+_say: Callable[[str], object] = print
 
 
 def connect(spec: "ClusterSpec") -> None:
     """Start or join Ray, once; UserError if the cluster of `cluster.address` is not there."""
-    global _started
+    global _started, _local
     import ray
+
+    from rcpt_ray.local_on_ray import LocalRay, asks_for_token
 
     if ray.is_initialized():  # by us, or by Ray, where this is a process of its own
         _set_data_context()
@@ -39,13 +47,10 @@ def connect(spec: "ClusterSpec") -> None:
                 f"cluster.address={address}: no Ray cluster answers there; start one or set cluster.address=local"
             ) from None
     else:
-        ray.init(
-            address="local",
-            num_cpus=spec.num_cpus,
-            include_dashboard=False,
-            object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
-        )
+        _local = LocalRay(spec.num_cpus)
     _started = True
+    if not asks_for_token():
+        _say(_OPEN)
     _set_data_context()
 
 
@@ -59,17 +64,20 @@ def _set_data_context() -> None:
 
 
 @contextlib.contextmanager
-def session() -> Iterator[None]:
-    """At its end, leave or stop what `connect` joined or started inside the block."""
-    global _started
+def session(say: Callable[[str], object] = print) -> Iterator[None]:
+    """At its end, leave or stop what `connect` joined or started inside the block; `say` hears of warnings."""
+    global _started, _local, _say
+    _say = say
     try:
         yield
     finally:
-        if _started:
+        if _local is not None:
+            _local.stop()
+        elif _started:
             import ray
 
             ray.shutdown()
-            _started = False
+        _started, _local, _say = False, None, print
 
 
 def of_machines(machines: str | None) -> dict[str, float]:

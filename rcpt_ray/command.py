@@ -55,7 +55,7 @@ def run_command(recipe: Recipe, until: str, retry_rejected: bool = False, as_is:
     started = time.monotonic()
     with in_run(recipe, until) as (run, terminal, log):
         terminal.say(f"run {recipe.name} in {run}, log {log.relative_to(run)}")
-        with cluster.session():
+        with cluster.session(terminal.say):
 
             def resolve(spec: ModelSpec, tokenizer_only: bool) -> ResolvedModel:
                 return _resolve(spec, tokenizer_only, terminal)
@@ -80,7 +80,12 @@ def run_command(recipe: Recipe, until: str, retry_rejected: bool = False, as_is:
 def _resolve(spec: ModelSpec, tokenizer_only: bool, terminal: Terminal) -> ResolvedModel:
     with terminal.bar(f"model {spec.reference}") as bar:
         bar.note("fetch, convert and check, the first time only")
-        return resolve_model(spec.reference, revision=spec.revision, tokenizer_only=tokenizer_only)
+        return resolve_model(
+            spec.reference,
+            revision=spec.revision,
+            tokenizer_only=tokenizer_only,
+            trust_remote_code=spec.trust_remote_code,
+        )
 
 
 def failure(error: Exception, terminal: Terminal, log: Path) -> Exception | SystemExit:

@@ -31,7 +31,7 @@ class ComparisonSpec(Settings):
     domains: dict[str, list[str]] | None = None
     """Training domains by name, each with the corpus sources of role study that it is trained on, for example {stem:
     [stem], law: [law], both: [stem, law]}; null trains on all sources."""
-    seeds: list[Seed] | None = None
+    seeds: list[Seed] | None = Field(default=None, max_length=200)
     """Seeds of mixture order, adapters and data order; null takes the recipe's seed. Corpus and thoughts keep that."""
 
     def check(self, corpus: "CorpusSpec") -> None:

@@ -1,4 +1,7 @@
-"""Exceptions that are told in one sentence: mistakes that a user can mend, and work that stopped itself."""
+"""Exceptions that are told in one sentence: mistakes that a user can mend, and work that stopped itself.
+
+What they say of an error passes `redacted`: libraries quote URLs and headers.
+"""
 
 import re
 
@@ -29,10 +32,12 @@ def user_error_behind(error: BaseException) -> UserError | None:
 
 def reason_of(error: BaseException) -> str:
     """Why something failed, in a sentence: its own words where it has some, else the last line of its traceback."""
+    from rcpt_ray.redact import redacted
+
     mistake = user_error_behind(error)
     if mistake is not None:
-        return str(mistake)
-    return str(error) if isinstance(error, WorkStopped) else _last_line(error)
+        return redacted(str(mistake))
+    return redacted(str(error) if isinstance(error, WorkStopped) else _last_line(error))
 
 
 def _last_line(error: BaseException) -> str:

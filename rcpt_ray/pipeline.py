@@ -229,7 +229,12 @@ def _report(recipe: Recipe, done: Pipeline, as_is: bool) -> Stage:
 
 def resolve_spec(spec: ModelSpec, tokenizer_only: bool) -> ResolvedModel:
     """The model of a recipe, without a word on the terminal."""
-    return resolve_model(spec.reference, revision=spec.revision, tokenizer_only=tokenizer_only)
+    return resolve_model(
+        spec.reference,
+        revision=spec.revision,
+        tokenizer_only=tokenizer_only,
+        trust_remote_code=spec.trust_remote_code,
+    )
 
 
 def _check_questions(recipe: Recipe) -> dict[str, str]:

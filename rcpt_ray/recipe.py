@@ -5,13 +5,13 @@ to the recipe's file and validated once. After loading, nothing changes. Loading
 heavy.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from rcpt_ray.comparison import ComparisonSpec, Variant, check_comparison, in_domain, variants_of
@@ -19,6 +19,7 @@ from rcpt_ray.corpus.spec import CorpusSpec
 from rcpt_ray.errors import UserError
 from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.mixture.spec import MixtureSpec
+from rcpt_ray.redact import refuse_secrets
 from rcpt_ray.report.spec import ReportSpec
 from rcpt_ray.settings import ModelSpec, PositiveInt, Settings
 from rcpt_ray.sweep.spec import SweepSpec
@@ -26,6 +27,7 @@ from rcpt_ray.sweep.trial_recipe import check_sweep
 from rcpt_ray.thoughts.spec import ThoughtsSpec
 from rcpt_ray.training.spec import TrainingSpec
 from rcpt_ray.training.stream.rules import refuse_for_stream
+from rcpt_ray.yaml_text import parse_yaml, plain, read_yaml
 
 _NOT_FOR_ARMS = ("run", "name", "arms", "cluster", "student", "corpus", "report", "evaluation", "comparison", "sweep")
 
@@ -71,7 +73,7 @@ class Recipe(Settings):
     evaluation: EvaluationSpec = EvaluationSpec()
     report: ReportSpec = ReportSpec()
     cluster: ClusterSpec = ClusterSpec()
-    arms: dict[str, ArmSpec] = Field(min_length=1)
+    arms: dict[str, ArmSpec] = Field(min_length=1, max_length=200)
     """The arms by name, in the order of the report."""
     comparison: ComparisonSpec = ComparisonSpec()
     """The training domains and seeds that every trained arm is made over."""
@@ -91,7 +93,12 @@ class Recipe(Settings):
             raise ValueError(f"report.control={self.report.control} is not one of the arms: {', '.join(self.arms)}")
         for name in self.arms:
             settings = self.arm_settings(name)
-            mixture = settings.mixture
+            mixture, others = settings.mixture, settings.training.guard.others
+            if others is not None and not _place(others.folder).is_relative_to(_place(self.run)):
+                raise ValueError(
+                    f"arms.{name}: training.guard.others.folder={others.folder} is outside of run={self.run}; leave it "
+                    "out, a sweep sets it"
+                )
             if settings.training.feed == "stream" and self.arms[name].train:
                 refuse_for_stream(f"arms.{name}", mixture, settings.thoughts, settings.training)
             for component in mixture.weights or {}:
@@ -166,6 +173,10 @@ class Recipe(Settings):
             raise ValueError(f"arms.{name}.overrides.{first_sentence(error)}") from None
 
 
+def _place(path: str) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(path)))
+
+
 class ArmSettings(Settings):
     """The settings that may differ between arms."""
 
@@ -180,27 +191,23 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises:
         UserError: the file is missing or no YAML mapping, an override has no `=`, or a setting breaks its rule.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"recipe {path} does not exist; give the path of a .yaml file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"recipe {path} cannot be read ({error}); give a readable UTF-8 .yaml file") from None
-    values = _parse_yaml(text, f"recipe {path}")
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"recipe {path} holds no settings; it must be a YAML mapping such as `name: demo`")
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator or not key:
-            raise UserError(f"override {override!r} must have the form key=value, such as training.num_epochs=2")
-        set_dotted(values, key.strip(), _parse_yaml(value, f"override {key}"))
+            raise UserError(f"override {override[:100]!r} must have the form key=value, such as training.num_epochs=2")
+        set_dotted(values, key.strip(), parse_yaml(value, f"override {key[:100]}"))
     return recipe_from(values)
 
 
 def recipe_from(values: Mapping[str, Any]) -> Recipe:
-    """Validate a dictionary of settings; UserError names the first setting that breaks its rule."""
+    """Validate a dictionary of settings; UserError names the first setting that breaks its rule, or holds a secret."""
+    settings = plain(values)
+    refuse_secrets(settings)
     try:
-        return Recipe.model_validate(values)
+        return Recipe.model_validate(settings)
     except ValidationError as error:
         raise UserError(first_sentence(error)) from None
 
@@ -237,14 +244,3 @@ def first_sentence(error: ValidationError) -> str:
         case _:
             shown = repr(problem["input"])
             return f"{key}={shown if len(shown) < 80 else shown[:77] + '...'} is wrong: {rule[0].lower()}{rule[1:]}"
-
-
-def _parse_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" in line {mark.line + 1}" if mark else ""
-        raise UserError(
-            f"{where} is no valid YAML{line}; {getattr(error, 'problem', None) or error}; mend it"
-        ) from None

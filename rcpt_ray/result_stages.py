@@ -47,6 +47,7 @@ def evaluation_stage(
             heldout_parts=corpus.parts(HELDOUT_PARTS),
             folder=folder,
             seed=recipe.seed,
+            trust_remote_code=recipe.student.trust_remote_code,
             thought_open=opening,
             thought_close=closing,
             thought_parts=thoughts.parts("part-*.parquet") if thoughts else [],

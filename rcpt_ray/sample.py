@@ -42,7 +42,7 @@ def print_samples(recipe: Recipe, done: Pipeline, num_sample: int, num_documents
         table_console().print("the thoughts are written; there is nothing to sample")
         return
     documents = sample_documents(recipe, done.corpus, num_sample, done.student)
-    with in_run(recipe, "sample") as (run, terminal, _), cluster.session():
+    with in_run(recipe, "sample") as (run, terminal, _), cluster.session(terminal.say):
         for title, (name, spec) in to_do.items():
             teacher = done.writers[name].teacher
             expected = _sample(title, recipe, spec, teacher, documents, num_documents, run, terminal)
@@ -82,7 +82,7 @@ def sample_documents(
 
 
 def _unprepared(spec: CorpusSpec, number: int, student: ResolvedModel | None) -> list[dict[str, Any]]:
-    count_tokens = token_counter(student.path) if student and spec.passage_tokens else None
+    count_tokens = token_counter(student.path, student.trust_remote_code) if student and spec.passage_tokens else None
     judge = Judge(Preparation(spec, Path(), None, count_tokens))
     rows: list[dict[str, Any]] = []
     for name, source in spec.sources.items():

@@ -12,7 +12,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 NOT_IN_FINGERPRINT = "not-in-fingerprint"
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+"""What may become part of a file's name."""
+PositiveInt = Annotated[int, Field(ge=1, le=10**12)]
 
 
 def _own_resource(name: str) -> str:
@@ -45,12 +47,15 @@ class Settings(BaseModel):
 class ModelSpec(Settings):
     """A model by reference."""
 
-    reference: Annotated[str, Field(min_length=1), NOT_IN_FINGERPRINT]
+    reference: Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f]+$"), NOT_IN_FINGERPRINT]
     """A Hugging Face hub id, a local folder, or a name that `rcpt models list` shows."""
     revision: Annotated[str | None, NOT_IN_FINGERPRINT] = None
     """A commit of the hub; null takes the newest at the first use."""
     instruction_tuned: Annotated[bool, NOT_IN_FINGERPRINT] = False
     """Whether the model was tuned to follow instructions; printed in every report."""
+    trust_remote_code: Annotated[bool, NOT_IN_FINGERPRINT] = False
+    """Run the Python files that come with a model whose architecture transformers does not know; manifests, the card
+    and the report say so. Leave it unless you have read them."""
 
 
 def _plain(value: Any) -> Any:

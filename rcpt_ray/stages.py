@@ -37,7 +37,7 @@ def corpus_stage(recipe: Recipe, tokenizer: ResolvedModel | None) -> Stage:
 
     def make(folder: Path, bar: Bar) -> Outcome:
         spread = Spread(spec.num_workers, lambda: cluster.connect(recipe.cluster))
-        count_tokens = token_counter(tokenizer.path) if tokenizer else None
+        count_tokens = token_counter(tokenizer.path, tokenizer.trust_remote_code) if tokenizer else None
         return prepare(spec, recipe.seed, folder, bar, spread, evaluation_index(recipe), count_tokens)
 
     inputs = input_digests(spec) | evaluation_digests(recipe)
@@ -91,7 +91,7 @@ def mixture_stage(
         if matched and spec.match_tokens_of:
             budget, wanted = matched.record.tokens["all"], with_shares_of(matched.record, spec)
         draws = Matched.of(matched.record) if matched and spec.match_documents_of else None
-        tokenizer = text_tokenizer(student.path, spec, save_to=folder / "tokenizer")
+        tokenizer = text_tokenizer(student.path, spec, folder / "tokenizer", student.trust_remote_code)
         spread = Spread(spec.num_workers, lambda: cluster.connect(recipe.cluster))
         return mix(given, wanted, budget, draws, variant.seed, tokenizer, folder, spread, bar)
 
@@ -143,7 +143,7 @@ def training_stage(
             "run": recipe.name,
             "arm": variant.name,
             "seed": variant.seed,
-            "student": {"reference": student.reference, "revision": student.revision, "checksum": student.checksum},
+            "student": student.told(),
             "corpus": corpus.digest,
             "sources": {source: public_path(own.path) for source, own in recipe.corpus.sources.items()},
             "mixture": {"digest": mixture.digest, "settings": dict(mixture.record.config)},
@@ -159,6 +159,7 @@ def training_stage(
             corpus.parts(HELDOUT_PARTS),
             provenance,
             beside_of(recipe, corpus),
+            student.trust_remote_code,
         )
 
     special = arm.mixture.special_tokens

@@ -58,7 +58,7 @@ def streaming_stage(
         )
         components = components_of(given, arm.mixture, None)
         special = arm.mixture.special_tokens
-        tokenizer = text_tokenizer(student.path, arm.mixture, save_to=folder / "tokenizer")
+        tokenizer = text_tokenizer(student.path, arm.mixture, folder / "tokenizer", student.trust_remote_code)
         stream_folder = folder / "stream"
         files = [*shards.values(), *replay_shards.values()]
         num_steps = planned_steps(spec, arm.mixture, arm.thoughts, components, files, stream_folder)
@@ -80,6 +80,7 @@ def streaming_stage(
                 teacher.path,
                 words_of(load_prompt(arm.thoughts.prompt).words),
                 evaluation_index(recipe),
+                teacher.trust_remote_code,
             ),
             tokenizer=tokenizer,
             plan=plan,
@@ -97,6 +98,7 @@ def streaming_stage(
             heldout_parts=corpus.parts(HELDOUT_PARTS),
             provenance=_provenance(recipe, name, arm, corpus, teacher, student),
             beside=beside_of(recipe, corpus),
+            trust_remote_code=student.trust_remote_code,
         )
         return make_streaming(job, work, bar)
 
@@ -139,15 +141,12 @@ def _connect(recipe: Recipe, arm: ArmSettings) -> None:
 def _provenance(
     recipe: Recipe, name: str, arm: ArmSettings, corpus: Built, teacher: ResolvedModel, student: ResolvedModel
 ) -> dict[str, object]:
-    def model(one: ResolvedModel) -> dict[str, str]:
-        return {"reference": one.reference, "revision": one.revision, "checksum": one.checksum}
-
     return {
         "run": recipe.name,
         "arm": name,
         "seed": recipe.seed,
-        "student": model(student),
-        "teacher": model(teacher),
+        "student": student.told(),
+        "teacher": teacher.told(),
         "corpus": corpus.digest,
         "mixture": {"digest": None, "settings": arm.mixture.defining()},
         "training": arm.training.defining(),

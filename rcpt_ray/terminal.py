@@ -2,6 +2,10 @@
 
 `quiet_terminal` keeps a private copy of the terminal, then points file descriptors 1 and 2 of this process at the log,
 so that also lines written below Python (engines, worker processes) land there.
+
+Texts may come from data, models and libraries: none is read as markup, secrets are left out, and control characters are
+shown as their codes (`Screen`). The log is without secrets as soon as a line of Python's is written, and, of what was
+written below Python, when it is closed; a process that was killed before leaves that as it was.
 """
 
 import contextlib
@@ -10,18 +14,32 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from rcpt_ray.redact import Redacting, printable, redacted
 
 _LINE_EVERY_S = 15.0
 T = TypeVar("T")
 
 
+class Screen(Console):
+    """A console on which texts, in tables too, are characters and nothing else."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """As rich's, of a text that steers nothing and holds no secret."""
+        return super().render_str(printable(text), **options)
+
+
 def table_console() -> Console:
     """A console for tables; wide where no terminal sets the width, so that nothing is folded in a file."""
-    return Console() if sys.stdout.isatty() else Console(width=200)
+    return Screen() if sys.stdout.isatty() else Screen(width=200)
 
 
 def duration(seconds: float) -> str:
@@ -36,7 +54,7 @@ class Bar:
 
     def __init__(self, console: Console, title: str, progress: Progress | None) -> None:
         self._console, self._title, self._progress = console, title, progress
-        self._task = progress.add_task(title, total=None, note="") if progress else None
+        self._task = progress.add_task(printable(title), total=None, note="") if progress else None
         self._done, self._total, self._note, self._last_line_s = 0, 0, "", time.monotonic()
 
     def total(self, total: int) -> None:
@@ -57,7 +75,7 @@ class Bar:
 
     def note(self, note: str) -> None:
         """Say what is going on, in a few words."""
-        self._note = note
+        self._note = printable(note)
         self._show()
 
     def _show(self) -> None:
@@ -86,12 +104,12 @@ class Terminal:
             yield Bar(self.console, title, None)
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=self.console, transient=True) as progress:
             yield Bar(self.console, title, progress)
@@ -108,13 +126,28 @@ def quiet_terminal(log: Path) -> Iterator[Terminal]:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    out, err = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = cast(Any, Redacting(out)), cast(Any, Redacting(err))
     try:
         with os.fdopen(os.dup(saved_out), "w", buffering=1, encoding="utf-8", errors="replace") as screen:
-            yield Terminal(Console(file=screen))
+            yield Terminal(Screen(file=screen))
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        sys.stdout, sys.stderr = out, err
+        out.flush()
+        err.flush()
         os.dup2(saved_out, 1)
         os.dup2(saved_err, 2)
         os.close(saved_out)
         os.close(saved_err)
+        _take_secrets_out(log)
+
+
+def _take_secrets_out(log: Path) -> None:
+    """Redact what native code and processes below wrote past Python, in place: others may have the file open."""
+    with log.open("r+", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        written = file.read()
+        mended = redacted(written)
+        if mended != written:
+            file.seek(0)
+            file.write(mended)
+            file.truncate()

@@ -90,6 +90,7 @@ def scores_stage(
             teacher_path=teacher.path,
             delimiters=Delimiters(arm.mixture.thought_open, arm.mixture.thought_close),
             kinds=tuple(settings["kinds"]),
+            student_runs_code=student is not None and student.trust_remote_code,
         )
         parts = generated.parts("part-*.parquet")
         return make_scores(scoring, parts, folder, lambda: connect_for_thoughts(recipe, spec), bar)
@@ -115,7 +116,9 @@ def select_stage(
 
         parts = generated.parts("part-*.parquet")
         bar.total(len(parts))
-        selection = make_selection(spec, teacher.path, words_of(prompt.words), evaluation_index(recipe))
+        selection = make_selection(
+            spec, teacher.path, words_of(prompt.words), evaluation_index(recipe), teacher.trust_remote_code
+        )
         spread = Spread(spec.num_workers, lambda: cluster.connect(recipe.cluster))
         return select(parts, selection, folder, scores.path if scores else None, spread, bar)
 

@@ -17,6 +17,8 @@ class EvaluationJob:
     folder: Path
     """Where scores.parquet, answers.parquet and choices.parquet are written."""
     seed: int
+    trust_remote_code: bool = False
+    """Whether Python files of the model's author may run."""
     thought_open: str = ""
     """What stands before a thought in the arm's training rows, and at the end of the prompts of generated tasks."""
     thought_close: str = ""

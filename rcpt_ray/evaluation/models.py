@@ -91,7 +91,7 @@ class _OpenModels:
 
         self.job = job
         check_context(job.spec, job.model_path)
-        self._tokens = TextTokens(job.model_path, [job.thought_open, job.thought_close])
+        self._tokens = TextTokens(job.model_path, [job.thought_open, job.thought_close], job.trust_remote_code)
         self._inner: dict[str, Any] = {}
         self._pool: Any = None
         self._transformers_since_s: float | None = None
@@ -146,7 +146,14 @@ class _OpenModels:
         if not torch.cuda.is_available():
             torch.set_num_threads(spec.cpus)
         precision = fast_number_format(spec.precision)
-        return TransformersLM(self.job.model_path, self._tokens, precision, spec.batch_size, spec.max_length_tokens)
+        return TransformersLM(
+            self.job.model_path,
+            self._tokens,
+            precision,
+            spec.batch_size,
+            spec.max_length_tokens,
+            self.job.trust_remote_code,
+        )
 
     def _engines(self) -> Any:
         from rcpt_ray.evaluation.engines_lm import EnginesLM
@@ -155,7 +162,7 @@ class _OpenModels:
         spec, path = self.job.spec, self.job.model_path
         engine_tokens = _vllm_tokens(spec, path)
         thoughts = ThoughtsSpec(
-            teacher=ModelSpec(reference=path),
+            teacher=ModelSpec(reference=path, trust_remote_code=self.job.trust_remote_code),
             precision=spec.precision,
             max_model_tokens=engine_tokens,
             pool=spec.pool,

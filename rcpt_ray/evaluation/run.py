@@ -84,7 +84,7 @@ def task_sets(job: EvaluationJob, work: Path) -> list[TaskSet]:
 
 
 def _thoughts(job: EvaluationJob) -> TaskSet | None:
-    tokens = TextTokens(job.model_path, [job.thought_open, job.thought_close])
+    tokens = TextTokens(job.model_path, [job.thought_open, job.thought_close], job.trust_remote_code)
     return thoughts_set(job, lambda text: len(tokens.encode(text, False)), text_room(job.spec, job.model_path))
 
 

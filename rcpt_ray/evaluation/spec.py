@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from rcpt_ray.corpus.reading.paths import DataPath
-from rcpt_ray.settings import NOT_IN_FINGERPRINT, Machines, PositiveInt, Settings
+from rcpt_ray.settings import NOT_IN_FINGERPRINT, Machines, Name, PositiveInt, Settings
 from rcpt_ray.thoughts.spec import PoolSpec
 
 STAGE_VERSION = 3
@@ -84,7 +84,7 @@ class StockTask(Settings):
     kind: Literal["stock"]
     name: str = Field(min_length=1)
     """The name that lm-eval lists."""
-    data: Annotated[dict[str, DataPath], NOT_IN_FINGERPRINT] = Field(default_factory=dict)
+    data: Annotated[dict[Name, DataPath], NOT_IN_FINGERPRINT] = Field(default_factory=dict)
     """Local files by split (test, validation, train) instead of the data on the hub."""
     subset_column: str | None = None
     """The column of `data` with the subset that a row belongs to, where the name is a group whose tasks each take one:
@@ -124,7 +124,7 @@ class OracleSpec(Settings):
 class EvaluationSpec(Settings):
     """What each arm's model is measured on."""
 
-    tasks: dict[str, TaskSpec] = Field(default_factory=dict)
+    tasks: dict[Name, TaskSpec] = Field(default_factory=dict)
     """Tasks by name; `kind` says which sort, likelihood if none is given."""
     heldout_bits_per_byte: bool = True
     """Measure bits per byte of the held-out documents, by domain."""

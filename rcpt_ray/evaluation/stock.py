@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from difflib import get_close_matches
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def stock_set(name: str, spec: StockTask, seed: int, work: Path) -> TaskSet:
             f"{setting}.name={spec.name} is no task of lm-eval; "
             f"{'near are ' + ', '.join(near) if near else 'see lm-eval ls tasks'}"
         )
+    _keep_scripts_out()
     # What a task draws while it is loaded, such as the order of gpqa's choices, goes by the recipe's seed.
     random.seed(seed)
     overrides: dict[str, Any] = {}
@@ -88,6 +90,11 @@ def stock_set(name: str, spec: StockTask, seed: int, work: Path) -> TaskSet:
         )
     splits = {task.config.test_split or task.config.validation_split for task in loaded.values()}
     return _task_set(name, spec, uses.pop(), loaded, local.rows_not_asked(splits))
+
+
+def _keep_scripts_out() -> None:
+    """Have `evaluate`, which some tasks of lm-eval take metrics from, download no scripts of the hub to run them."""
+    import_module("evaluate.config").__dict__["HF_EVALUATE_OFFLINE"] = True
 
 
 def _task_set(name: str, spec: StockTask, use: Use, tasks: Mapping[str, Any], num_not_asked: int) -> TaskSet:

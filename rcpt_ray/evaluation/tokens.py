@@ -13,11 +13,11 @@ from typing import Any
 class TextTokens:
     """Tokenizes around delimiters; can be sent to other processes."""
 
-    def __init__(self, model_path: str, delimiters: Sequence[str]) -> None:
+    def __init__(self, model_path: str, delimiters: Sequence[str], trust_remote_code: bool = False) -> None:
         from transformers import AutoTokenizer
 
         self.tokenizer: Any = AutoTokenizer.from_pretrained(
-            model_path, split_special_tokens=True, local_files_only=True
+            model_path, split_special_tokens=True, local_files_only=True, trust_remote_code=trust_remote_code
         )
         own, named = self.tokenizer.get_added_vocab(), [text for text in delimiters if text]
         self._ids = {text: int(own[text]) for text in named if text in own}

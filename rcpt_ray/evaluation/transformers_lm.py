@@ -32,6 +32,7 @@ class TransformersLM(HFLM):  # type: ignore[misc]
         precision: Literal["bf16", "fp16", "fp32"],
         batch_size: int,
         max_length_tokens: int,
+        trust_remote_code: bool = False,
     ) -> None:
         super().__init__(
             pretrained=model_path,
@@ -41,6 +42,8 @@ class TransformersLM(HFLM):  # type: ignore[misc]
             softmax_dtype="float32",
             batch_size=batch_size,
             max_length=max_length_tokens,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,
         )
         self._tokens = tokens
         self.truncated: Counter[str] = Counter()

@@ -86,21 +86,24 @@ class TokenCounter:
         return [len(ids) for ids in self._encode(list(texts))]
 
 
-def load_tokenizer(model_path: str) -> Any:
+def load_tokenizer(model_path: str, trust_remote_code: bool = False) -> Any:
     """The transformers tokenizer in a model's folder."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(model_path, local_files_only=True)
+    # Left open, transformers would ask on the terminal whether to run the folder's code.
+    return AutoTokenizer.from_pretrained(model_path, local_files_only=True, trust_remote_code=trust_remote_code)
 
 
-def token_counter(model_path: str) -> TokenCounter:
+def token_counter(model_path: str, trust_remote_code: bool = False) -> TokenCounter:
     """A counter of a model's tokens, those that it adds around a text left out."""
-    return TokenCounter(_encoder(load_tokenizer(model_path)))
+    return TokenCounter(_encoder(load_tokenizer(model_path, trust_remote_code)))
 
 
-def text_tokenizer(model_path: str, spec: MixtureSpec, save_to: Path | None = None) -> TextTokenizer:
+def text_tokenizer(
+    model_path: str, spec: MixtureSpec, save_to: Path | None = None, trust_remote_code: bool = False
+) -> TextTokenizer:
     """The tokenizer of a mixture; with special delimiters it is saved with them, to go with the trained model."""
-    tokenizer = load_tokenizer(model_path)
+    tokenizer = load_tokenizer(model_path, trust_remote_code)
     special_ids = {}
     if spec.special_tokens:
         tokenizer.add_tokens(spec.special_tokens, special_tokens=True)

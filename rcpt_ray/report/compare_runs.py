@@ -117,7 +117,7 @@ def compare(runs: Sequence[FinishedRun]) -> Content:
 def _with_own_names(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
     """Runs of one recipe's name are named by their folders; of equal folders' names, numbered too."""
     for given in ([run.name for run in runs], [run.folder.name for run in runs]):
-        names = [re.sub(r"[:.\s]", "_", name) for name in given]
+        names = [re.sub(r"[^\w-]", "_", name) for name in given]
         if len(set(names)) == len(names):
             return [replace(run, name=name) for run, name in zip(runs, names, strict=True)]
     return [replace(run, name=f"{run.folder.name}_{place}") for place, run in enumerate(runs, start=1)]

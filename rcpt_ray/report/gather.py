@@ -84,4 +84,5 @@ def _kept_thoughts(selected: Built) -> list[dict[str, Any]]:
 
 def _in_words(spec: ModelSpec, model: "ResolvedModel") -> str:
     tuned = "instruction-tuned" if spec.instruction_tuned else "not instruction-tuned"
-    return f"{model.reference} ({model.revision}, {tuned})"
+    own_code = ", runs code of its author" if model.trust_remote_code else ""
+    return f"{model.reference} ({model.revision}, {tuned}{own_code})"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rcpt_ray.artifacts import Counts, Outcome, write_atomic
+from rcpt_ray.redact import printable
 from rcpt_ray.report.figures import Figures, measure_run
 from rcpt_ray.report.inputs import ReportInputs
 from rcpt_ray.report.page import Content, gather, render_page
@@ -113,7 +114,7 @@ def _escape(text: str) -> str:
 
     An underscore within a word is no mark: `standard_tokens` stays as it is, `_a_` becomes `\\_a\\_`.
     """
-    one_line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    one_line = " ".join(printable(text).split()).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\`*\[\]|$~#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))", r"\\\1", one_line)
 
 
@@ -121,4 +122,4 @@ def _fence(text: str, language: str = "text") -> str:
     """A code block whose fence is longer than any run of backticks in it."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text}\n{fence}"
+    return f"{fence}{language}\n{printable(text)}\n{fence}"

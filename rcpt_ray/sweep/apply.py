@@ -27,6 +27,7 @@ from rcpt_ray.sweep.page.sentences import PROXY_WARNING, conclusion
 from rcpt_ray.sweep.space import Settings, coordinates_of
 from rcpt_ray.sweep.trial_recipe import OF_ARMS
 from rcpt_ray.sweep.yaml_edit import with_setting
+from rcpt_ray.yaml_text import parse_yaml
 
 Keys = tuple[str, ...]
 """Keys from the top of a recipe down to a setting; the last may hold points, as those of overrides do."""
@@ -53,7 +54,7 @@ def applied_recipe(source: Path, recipe: Recipe, answers: Sequence[Answer]) -> s
             "for why they failed, then run rcpt sweep again"
         )
     text = source.read_text(encoding="utf-8").removeprefix("\ufeff")
-    read = yaml.safe_load(text)
+    read = parse_yaml(text, f"recipe {source}")
     changes = _command_line(source, recipe) | _changes(sweep.arm, chosen.point)
     wanted = _changed(read, changes)
     if not _holds(wanted, sweep.arm, chosen.point):

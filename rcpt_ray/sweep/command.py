@@ -55,7 +55,7 @@ def sweep_command(recipe: Recipe, source: str, apply_to: str | None = None) -> N
     started = time.monotonic()
     with in_run(recipe, "sweep") as (run, terminal, log):
         terminal.say(f"sweep of {recipe.name} in {run}, log {log.relative_to(run)}")
-        with cluster.session():
+        with cluster.session(terminal.say):
             results, planned = _trials(recipe, run, terminal)
         answers = functools.cache(functools.partial(_answers, recipe, results))
         built = _report(recipe, results, planned, answers, run, terminal)

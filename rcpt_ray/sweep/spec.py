@@ -42,7 +42,7 @@ class RangeAxis(Settings):
     """log spreads the trials over factors, as for a learning rate."""
     integer: bool = False
     """Whole numbers only."""
-    levels: int = Field(default=4, ge=2)
+    levels: int = Field(default=4, ge=2, le=1000)
     """Values of it in a grid, from low to high."""
 
     @model_validator(mode="after")
@@ -61,7 +61,7 @@ class SimplexAxis(Settings):
 
     components: list[str] = Field(min_length=2)
     """What shares: source/kind, as in mixture.weights."""
-    step: float = Field(default=0.05, gt=0.0, le=0.5)
+    step: float = Field(default=0.05, ge=0.001, le=0.5)
     """Shares are multiples of it; a grid holds all such points, so give it a larger step such as 0.25."""
     least: Share = 0.0
     """No share is below it."""
@@ -155,7 +155,7 @@ class SweepSpec(Settings):
     )
     """What trials are judged by, by name; with several, the trials that none beats in all are shown (Pareto front),
     and the first one is what `--apply` goes by."""
-    seeds: list[Seed] | None = None
+    seeds: list[Seed] | None = Field(default=None, max_length=200)
     """Every point is tried with each of these; null takes those of the comparison, else the recipe's seed. Two or more
     tell noise from effect."""
     budget: BudgetSpec = BudgetSpec()

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from rich.console import Console
 
 from rcpt_ray.artifacts import write_atomic
 from rcpt_ray.errors import UserError, reason_of, user_error_behind
@@ -22,7 +21,7 @@ from rcpt_ray.stage import Builder, Built, Stage, StageError, look_up
 from rcpt_ray.sweep.measures import measures_of, objectives_of
 from rcpt_ray.sweep.result import StageUse, Trial, TrialResult
 from rcpt_ray.sweep.trial_recipe import recipe_at
-from rcpt_ray.terminal import Terminal
+from rcpt_ray.terminal import Screen, Terminal
 from rcpt_ray.thoughts.meter import read_meters
 from rcpt_ray.training.guard import TrainingGivenUp
 from rcpt_ray.training.outcome import cost_of
@@ -40,7 +39,7 @@ def run_trial(recipe: Recipe, trial: Trial, run: Path, folder: Path, on_stage: C
     found: dict[str, Any] = {}
     took = {"made": 0.0, "waited": 0.0}
     with (folder / "logs" / f"{trial.name}.log").open("a", encoding="utf-8") as file:
-        terminal = Terminal(Console(file=file, width=200))
+        terminal = Terminal(Screen(file=file, width=200))
 
         def build(stages: Sequence[Stage]) -> list[Built | StageError]:
             are_there = all(look_up(stage, run).manifest is not None for stage in stages)

@@ -46,7 +46,7 @@ class HttpEngine:
             timeout=http.timeout_s,
             max_retries=0,
         )
-        tokenizer: Any = load_tokenizer(tokenizer_path)
+        tokenizer: Any = load_tokenizer(tokenizer_path, spec.teacher.trust_remote_code)
         self._frame = PromptFrame(load_prompt(spec.prompt), spec.asked_words, tokenizer)
         self._open, self._waiting = asyncio.Semaphore(http.requests_in_flight), asyncio.Lock()
 
@@ -87,7 +87,7 @@ class HttpEngine:
                     await asyncio.sleep(min(busy.wait_s, self._spec.http.patience_s))
                 except (APIConnectionError, InternalServerError) as error:
                     num_losses += 1
-                    logging.getLogger(__name__).warning("%s for %s", type(error).__name__, request.doc_id)
+                    logging.getLogger(__name__).warning("%s for %r", type(error).__name__, request.doc_id)
                     if num_losses == _MOST_LOSSES:
                         if isinstance(error, InternalServerError):
                             raise RowRefused("server_error") from None
@@ -130,7 +130,7 @@ class HttpEngine:
             return ServerBusy(str(error), float(after) if after.isdecimal() else random.uniform(0.5, 1.5) * _RETRY_S)
         if error.status_code in _OWNER:
             return self._cannot_go_on(error)
-        logging.getLogger(__name__).warning("request %s refused: %s", request.doc_id, error)
+        logging.getLogger(__name__).warning("request %r refused: %s", request.doc_id, error)
         too_long = error.status_code == 400 and "context" in str(error)
         return RowRefused("too_long_for_model" if too_long else "engine_refused")
 

@@ -137,6 +137,7 @@ def _outcome(receipts: Sequence[Receipt], readings: Sequence[Reading], generatio
             "sources": sources,
             "round": round_,
             "model_revision": generation.model_revision,
+            "trust_remote_code": generation.spec.teacher.trust_remote_code,
             "engine_hours": hours,
             "gpu_hours": hours * prices.gpus_per_engine,
             "prompt_tokens_paid": prompt,

@@ -39,6 +39,7 @@ class Scoring:
     teacher_path: str
     delimiters: Delimiters
     kinds: tuple[str, ...]
+    student_runs_code: bool = False
 
     def scorer(self, kind: str) -> Scorer:
         """The scorer of a kind, not started yet."""
@@ -47,7 +48,8 @@ class Scoring:
         spec = self.spec.model_copy(update={"max_model_tokens": self.spec.scores.max_model_tokens})
         if kind == "gain_bits":
             # What changes the teacher's answers, such as its quantization, is not meant for the student.
-            spec = spec.model_copy(update={"engine_args": {}})
+            judge = spec.teacher.model_copy(update={"trust_remote_code": self.student_runs_code})
+            spec = spec.model_copy(update={"engine_args": {}, "teacher": judge})
             return GainScorer(VllmClient(self.student_path, spec, self.seed), self.delimiters)
         return CriticScorer(VllmClient(self.teacher_path, spec, self.seed), self.spec.scores.critic)
 

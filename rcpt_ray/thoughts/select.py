@@ -127,10 +127,14 @@ class Selection:
 
 
 def make_selection(
-    spec: SelectSpec, teacher_path: str, prompt_words: Sequence[str], index: EvaluationIndex | None
+    spec: SelectSpec,
+    teacher_path: str,
+    prompt_words: Sequence[str],
+    index: EvaluationIndex | None,
+    trust_remote_code: bool = False,
 ) -> Selection:
     """The selection of a teacher's thoughts; without a model (the fake engine) tokens are words."""
-    ends = token_ends_of(teacher_path) if teacher_path else words_as_tokens
+    ends = token_ends_of(teacher_path, trust_remote_code) if teacher_path else words_as_tokens
     return Selection(spec, ends, prompt_words, index)
 
 

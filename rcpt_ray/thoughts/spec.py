@@ -1,8 +1,9 @@
 """Settings of the generate stage, which pays for tokens. Those of select, which does not, are in select_spec.py."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from rcpt_ray.settings import NOT_IN_FINGERPRINT, Machines, ModelSpec, PositiveInt, Settings, Share
 from rcpt_ray.thoughts.scores_spec import ScoresSpec
@@ -10,7 +11,41 @@ from rcpt_ray.thoughts.select_spec import SelectSpec
 
 GENERATE_VERSION = 2
 _ARGS_WITH_SETTINGS = {"model", "tokenizer", "revision", "seed", "dtype", "max_model_len"}
+_ARGS_OF_CODE = {
+    *("trust_remote_code", "code_revision", "hf_token", "hf_config_path", "hf_overrides", "model_class_overrides"),
+    *("model_weights", "config_format", "load_format", "model_loader_extra_config", "download_dir", "tokenizer_mode"),
+    *("worker_cls", "worker_extension_cls", "scheduler_cls", "distributed_executor_backend", "logits_processors"),
+    *("io_processor_plugin", "reasoning_parser_plugin", "kv_transfer_config", "kv_events_config", "ec_transfer_config"),
+    *("ec_manager_config", "weight_transfer_config", "kv_offloading_backend", "additional_config", "logging_config"),
+    *("log_config_file", "profiler_config", "otlp_traces_endpoint", "default_mm_loras", "lora_modules"),
+    *(
+        "allowed_local_media_path",
+        "allowed_media_domains",
+        "master_addr",
+        "data_parallel_address",
+        "tokenizer_revision",
+    ),
+    "compilation_config",
+}
+"""Arguments of vLLM 0.32 by which it loads classes or files of another name, opens ports or writes elsewhere."""
 _ARGS_OF_RESULTS = _ARGS_WITH_SETTINGS | {"quantization", "kv_cache_dtype"}
+
+
+def _without_code(arguments: dict[str, Any]) -> dict[str, Any]:
+    for name in sorted(_ARGS_OF_CODE & {name.replace("-", "_") for name in arguments}):
+        raise ValueError(f"{name} is not passed on: it can run code, load other files or open ports; leave it out")
+    return arguments
+
+
+EngineArgs = Annotated[dict[str, Any], AfterValidator(_without_code)]
+"""Arguments of vLLM's AsyncEngineArgs, of those that neither run code nor reach beyond the model's folder."""
+
+
+def _is_variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Z][A-Z0-9_]*_API_KEY", name):
+        # The value is not repeated: it may be the key itself.
+        raise ValueError("must be the name of an environment variable that ends in _API_KEY, such as OPENAI_API_KEY")
+    return name
 
 
 class SamplingSpec(Settings):
@@ -22,9 +57,9 @@ class SamplingSpec(Settings):
     """Share of probability kept."""
     repetition_penalty: float = Field(default=1.0, gt=0.0, le=2.0)
     """Above 1 discourages loops, which small teachers fall into."""
-    max_thought_tokens: PositiveInt = 512
+    max_thought_tokens: int = Field(default=512, ge=1, le=2**20)
     """Hard limit of a thought, in tokens of the teacher."""
-    num_samples: PositiveInt = 1
+    num_samples: int = Field(default=1, ge=1, le=4096)
     """Thoughts asked for each document."""
 
 
@@ -43,7 +78,7 @@ class PoolSpec(Settings):
     """Only machines with a custom resource of this name in Ray, such as synthesis; null takes any."""
     shards_in_flight: PositiveInt = 4
     """Shards that an engine works on at once, so that it never drains between shards."""
-    engine_args: dict[str, Any] = Field(default_factory=dict)
+    engine_args: EngineArgs = Field(default_factory=dict)
     """Arguments of vLLM's AsyncEngineArgs that change its speed or memory alone, passed through."""
     price_per_engine_hour: float | None = Field(default=None, ge=0.0)
     """What an hour of one engine costs, with its GPUs, in any currency; null reports no cost."""
@@ -66,8 +101,9 @@ class HttpSpec(Settings):
     """The server's base address, with /v1."""
     model: str | None = None
     """The model's name at the server; null takes the teacher's reference."""
-    api_key_variable: str = "OPENAI_API_KEY"
-    """The environment variable that holds the key; the key itself never stands in a recipe."""
+    api_key_variable: Annotated[str, AfterValidator(_is_variable)] = "OPENAI_API_KEY"
+    """The environment variable that holds the key, of a name that ends in _API_KEY, so that a recipe can send no other
+    secret; the key itself never stands in a recipe."""
     requests_in_flight: PositiveInt = 64
     """Requests that one engine actor has open at once."""
     seeds_requests: bool = True
@@ -116,7 +152,7 @@ class ThoughtsSpec(Settings):
     """The length in words that the prompt asks for."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Number format of the teacher; auto is bf16 where the hardware multiplies it."""
-    engine_args: dict[str, Any] = Field(default_factory=dict)
+    engine_args: EngineArgs = Field(default_factory=dict)
     """Arguments of vLLM's AsyncEngineArgs that change what is written, such as quantization; in the fingerprint."""
     max_model_tokens: PositiveInt | None = None
     """Context of the engine; null takes the model's own. Longer prompts become rejected rows."""

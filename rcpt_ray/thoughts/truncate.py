@@ -33,11 +33,11 @@ def words_as_tokens(text: str) -> list[int]:
     return [match.end() for match in regex.finditer(r"\S+", text)]
 
 
-def token_ends_of(model_path: str) -> TokenEnds:
+def token_ends_of(model_path: str, trust_remote_code: bool = False) -> TokenEnds:
     """Token ends by the tokenizer in a model's folder."""
     from rcpt_ray.mixture.tokenize import load_tokenizer
 
-    tokenizer: Any = load_tokenizer(model_path)
+    tokenizer: Any = load_tokenizer(model_path, trust_remote_code)
 
     def ends(text: str) -> list[int]:
         encoded = tokenizer(

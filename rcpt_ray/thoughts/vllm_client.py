@@ -97,6 +97,8 @@ def engine_arguments(spec: ThoughtsSpec, model_path: str, seed: int) -> dict[str
         "max_model_len": spec.max_model_tokens,
         "seed": seed,
         "disable_log_stats": True,
+        "load_format": "safetensors",
+        "trust_remote_code": spec.teacher.trust_remote_code,
     }
     if not torch.cuda.is_available():
         # Compiling for the CPU costs more than a small model's whole run saves.

@@ -89,7 +89,12 @@ class HeldoutMeter:
 
         spec, num_ranks = job.spec.watch, job.plan.num_workers
         # As in the evaluation: a text that holds <|im_end|> is scored as those characters.
-        tokenizer = AutoTokenizer.from_pretrained(job.tokenizer_path, split_special_tokens=True, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            job.tokenizer_path,
+            split_special_tokens=True,
+            local_files_only=True,
+            trust_remote_code=job.trust_remote_code,
+        )
         prefix_id = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
         texts = choose_documents(job.heldout_parts, spec.heldout_documents)
         windows: list[Window] = []

@@ -31,5 +31,7 @@ class TrainingJob:
     """Documents that are never trained on, for measurements on the way."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What the model's card tells: names, digests and settings of what it was made from."""
+    trust_remote_code: bool = False
+    """Whether Python files of the model's author may run."""
     beside: "Beside | None" = None
     """What its checkpoints are evaluated on while it goes on; None evaluates none."""

@@ -28,6 +28,11 @@ def model_card(job: TrainingJob, steps: Sequence[Row], heldout: Sequence[Row], *
         f"# {job.provenance.get('run', 'run')}: {arm}",
         f"{base}, pretrained further by `rcpt_ray` on {_trained_on(job)}."
         + (f" These are the adapters alone: load them on top of {base}." if is_adapter else ""),
+        *(
+            ["**It runs Python files of the base model's author** (trust_remote_code)."]
+            if job.trust_remote_code
+            else []
+        ),
         "## Training",
         _bullets(_training_facts(job, steps)),
         "## Loss (nats a token)",

@@ -121,6 +121,9 @@ def _save_weights(model: Any, folder: Path, job: TrainingJob) -> None:
     (folder / "generation_config.json").unlink()
     if (base / "generation_config.json").exists():
         shutil.copyfile(base / "generation_config.json", folder / "generation_config.json")
+    if job.trust_remote_code:
+        for code in base.glob("*.py"):
+            shutil.copyfile(code, folder / code.name)
     _change_json(folder / "config.json", {"dtype": base_dtype(base)})  # a base may not name its own
 
 

@@ -41,6 +41,7 @@ def training_job(
     heldout_parts: Sequence[Path],
     provenance: Mapping[str, Any],
     beside: Beside | None = None,
+    trust_remote_code: bool = False,
 ) -> TrainingJob:
     """The job of training on a finished mixture."""
     plan = make_plan(spec, int(mixture.details["num_rows"]), int(mixture.details["row_tokens"]), seed)
@@ -60,6 +61,7 @@ def training_job(
         heldout_parts=list(heldout_parts),
         provenance=provenance,
         beside=beside,
+        trust_remote_code=trust_remote_code,
     )
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from rcpt_ray.errors import UserError
+from rcpt_ray.mixture.tokenize import load_tokenizer
 from rcpt_ray.training.attention import BY_DOCUMENT, can_attend_by_document, register
 from rcpt_ray.training.head import add_losses, choose_kernel
 from rcpt_ray.training.job import TrainingJob
@@ -20,21 +21,23 @@ def load_student(job: TrainingJob, precision: str, *, to_train: bool = True) -> 
     weights, of the same parameters: no attention or losses are chosen, so nothing is tried out and no device is asked.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(
         job.model_path,
         dtype={"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision],
         local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=job.trust_remote_code,
     )
     model.config.use_cache = False
     attention = _attention(model, job.spec, job.plan.row_tokens) if to_train else ""
     if to_train:
         model.set_attn_implementation("sdpa" if attention == _FLASH else attention)
-    tokenizer = AutoTokenizer.from_pretrained(job.tokenizer_path, local_files_only=True)
+    tokenizer = load_tokenizer(job.tokenizer_path, job.trust_remote_code)
     new_tokens = list[int]()
     if job.special_tokens:
-        base_tokenizer = AutoTokenizer.from_pretrained(job.model_path, local_files_only=True)
+        base_tokenizer = load_tokenizer(job.model_path, job.trust_remote_code)
         new_tokens = new_token_ids(base_tokenizer, tokenizer, job.special_tokens)
     if new_tokens:
         add_rows(model, new_tokens)

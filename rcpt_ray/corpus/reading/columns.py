@@ -62,7 +62,10 @@ def segments(record: Record, spec: SourceSpec) -> tuple[str, ...]:
     Raises:
         NotText: a value is neither a text, nor null, nor a list of these.
     """
-    texts = [text for paths in text_columns(spec).values() for path in paths for text in _texts(record, path)]
+    try:
+        texts = [text for paths in text_columns(spec).values() for path in paths for text in _texts(record, path)]
+    except RecursionError:
+        raise NotText("a list that is nested too deep") from None
     if spec.segment_columns is not None or len(texts) < 2:
         return tuple(texts)
     return ("\n\n".join(texts),)

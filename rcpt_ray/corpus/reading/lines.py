@@ -12,6 +12,8 @@ from rcpt_ray.corpus.reading.object_store import first_words
 from rcpt_ray.corpus.reading.stretch import Found, Stretch, unreadable
 
 _LOCAL_BUFFER, _REMOTE_BUFFER = 256 * 1024, 4 * 1024 * 1024
+_MOST_LINE_BYTES, _MOST_FILE_BYTES = 2**28, 2**30
+"""Of unpacked text that is taken into memory at once: a packed file of a few bytes can hold any number of them."""
 _UNPACKED_BUFFER = 16 * 1024  # what is in it when a file turns out to be cut off is lost with the rest
 
 
@@ -34,9 +36,11 @@ def lines(stretch: Stretch) -> Iterator[tuple[str, bytes] | Found]:
             if place:
                 place += len(stream.readline()) - 1
             while stretch.end is None or place < stretch.end:
-                line = stream.readline()
+                line = stream.readline(_MOST_LINE_BYTES + 1)
                 if not line:
                     return
+                if len(line) > _MOST_LINE_BYTES:
+                    raise pa.ArrowInvalid(f"a line is longer than {_MOST_LINE_BYTES:,} bytes")
                 number, place = number + 1, place + len(line)
                 if line.strip():
                     yield f"{file.path} line {number}{after}", line
@@ -62,7 +66,11 @@ def _parse(where: str, line: bytes) -> Found:
 
 
 def _checked(where: str, record: Any, may_hold_halves: bool) -> Found:
-    if may_hold_halves and not is_unicode(json.dumps(record, ensure_ascii=False)):
+    try:
+        has_halves = may_hold_halves and not is_unicode(json.dumps(record, ensure_ascii=False))
+    except (ValueError, RecursionError) as error:
+        return Found(where, {}, "not_json", f"{where} is not JSON ({first_words(error)}); mend or remove the line")
+    if has_halves:
         said = f"{where} is not UTF-8: it escapes half of a surrogate pair; mend or remove the line"
         return Found(where, {}, "not_utf8", said)
     if not isinstance(record, dict):
@@ -98,7 +106,9 @@ def whole_text(file: SourceFile) -> Found:
     """A text file as one record: id (its path within the folder) and text."""
     try:
         with _stream(file) as stream:
-            content = stream.read()
+            content = stream.read(_MOST_FILE_BYTES + 1)
+        if len(content) > _MOST_FILE_BYTES:
+            raise pa.ArrowInvalid(f"it holds more than {_MOST_FILE_BYTES:,} bytes")
     except (pa.ArrowException, OSError) as error:
         return unreadable(file, error, 0, "bytes")
     try:

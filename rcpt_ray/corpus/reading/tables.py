@@ -2,6 +2,9 @@
 
 Memory: a batch of 256 rows and 1 MB a column; of a Parquet file in a store, the packed columns of a stretch, because
 they are fetched all at once.
+
+Columns of Python's own Arrow types are not read: Ray Data's, which is registered wherever Ray Data is loaded, would
+unpickle what a file holds, and pickle can run code.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +35,7 @@ def scan_parquet(stretch: Stretch, choose: ChooseColumns) -> Iterator[Found]:
     try:
         with pq.ParquetFile(file.open(), buffer_size=_COLUMN_BUFFER, pre_buffer=file.is_remote) as parquet:
             columns = choose(parquet.schema_arrow.names, f"{file.path} row 0")
+            _refuse_own_types(parquet.schema_arrow, columns)
             groups = range(stretch.start, parquet.num_row_groups if stretch.end is None else stretch.end)
             number = sum(parquet.metadata.row_group(group).num_rows for group in range(stretch.start))
             for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns):
@@ -53,12 +57,28 @@ def scan_arrow(file: SourceFile, choose: ChooseColumns) -> Iterator[Found]:
             raw.seek(0)
             reader = pa.ipc.open_file(raw) if is_file else pa.ipc.open_stream(raw)
             columns = choose(reader.schema.names, f"{file.path} row 0")
+            _refuse_own_types(reader.schema, columns)
             batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
             for batch in batches:
                 yield from _records(batch.select(columns), file, number)
                 number += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         yield unreadable(file, error, number, "rows")
+
+
+def _refuse_own_types(schema: pa.Schema, columns: Sequence[str]) -> None:
+    """ArrowTypeError where a column that is read holds values of a type that is Python's own, at any depth."""
+    for name in columns:
+        if (own := _own_type(schema.field(name).type)) is not None:
+            raise pa.ArrowTypeError(f"column {name} is of the type {own}, which could run code and is not read")
+
+
+def _own_type(kind: pa.DataType) -> str | None:
+    if isinstance(kind, pa.ExtensionType):
+        return str(kind.extension_name)
+    if pa.types.is_dictionary(kind):
+        return _own_type(kind.value_type)
+    return next((own for place in range(kind.num_fields) if (own := _own_type(kind.field(place).type))), None)
 
 
 def _records(batch: pa.RecordBatch, file: SourceFile, number: int) -> Iterator[Found]:
