@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from rcpt_ray import __version__
 from rcpt_ray.errors import UserError
+from rcpt_ray.submission import arguments
 
 _STAGE_VERBS = {
     "run": ("report", "everything, from corpus to report"),
@@ -68,8 +69,8 @@ def _dispatch(options: argparse.Namespace) -> None:
             print(f"report   {folder / 'report.html'}\nreport   {folder / 'report.md'}")
         case "models":
             _models(options)
-        case "submit" | "attach" | "stop" | "jobs":
-            sys.exit(_jobs(options))
+        case verb if verb in arguments.VERBS:
+            sys.exit(arguments.run_verb(options))
         case verb:
             from rcpt_ray.command import run_command
             from rcpt_ray.recipe import load_recipe
@@ -105,28 +106,6 @@ def _sweep(options: argparse.Namespace) -> None:
     from rcpt_ray.sweep.command import sweep_command
 
     sweep_command(recipe, options.recipe, options.apply)
-
-
-def _jobs(options: argparse.Namespace) -> int:
-    from rcpt_ray.submission import command
-
-    match options.verb:
-        case "submit":
-            return command.submit(
-                options.recipe,
-                options.overrides,
-                verb=options.job_verb,
-                address=options.address,
-                secrets=options.secret,
-                python=options.python,
-                detach=options.detach,
-            )
-        case "attach":
-            return command.attach(options.job, options.address)
-        case "stop":
-            return command.stop(options.job, options.address)
-        case _:
-            return command.list_jobs(options.address)
 
 
 def _names_runs(first: str) -> bool:
@@ -192,43 +171,13 @@ def _parser() -> argparse.ArgumentParser:
     for tier, least in (("easy", 1.0), ("medium", 0.6), ("hard", 0.3)):
         words = f"the least share of right answers of an {tier} question" if tier == "easy" else f"the same of {tier}"
         difficulty.add_argument(f"--{tier}", type=float, default=least, metavar="SHARE", help=f"{words} ({least:g})")
-    _add_jobs(verbs)
+    arguments.add_verbs(verbs, _add_recipe, [*_STAGE_VERBS, "sweep"])
     verbs.add_parser("doctor", help="check this machine and say what to do")
     actions = verbs.add_parser("models", help="models by name").add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="names besides hub ids and folders")
     pull = actions.add_parser("pull", help="bring a model into the cache")
     pull.add_argument("name", metavar="NAME", help="a name of `rcpt models list`, a hub id or a folder")
     return parser
-
-
-def _add_jobs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    submit = verbs.add_parser("submit", help="run a recipe as a job on a Ray cluster, and follow it")
-    _add_recipe(submit)
-    submit.add_argument(
-        "--verb",
-        dest="job_verb",
-        choices=[*_STAGE_VERBS, "sweep"],
-        default="run",
-        help="the command that the job runs (run); of a sweep's flags none is passed on",
-    )
-    submit.add_argument(
-        "--secret",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a variable such as HF_TOKEN whose value each machine has; may be given several times",
-    )
-    submit.add_argument("--python", default="python", metavar="PATH", help="the Python of the cluster (python)")
-    submit.add_argument("--detach", action="store_true", help="do not follow the job")
-    attach = verbs.add_parser("attach", help="follow a job from the beginning of its log to its end")
-    stop = verbs.add_parser("stop", help="end a job and wait until it is over")
-    for verb in (attach, stop):
-        verb.add_argument("job", metavar="JOB", nargs="?", help="its name; the only one that runs where none is given")
-    jobs = verbs.add_parser("jobs", help="the jobs of a Ray cluster")
-    for verb in (submit, attach, stop, jobs):
-        verb.add_argument(
-            "--address", metavar="URL", help="the dashboard (RAY_API_SERVER_ADDRESS, else http://127.0.0.1:8265)"
-        )
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

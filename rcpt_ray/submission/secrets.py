@@ -81,10 +81,12 @@ def _from_files(name: str) -> str:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            raise UserError(f"secret {name}: {file} cannot be read ({error.strerror}); let Ray's user read it") from None
+            raise UserError(
+                f"secret {name}: {file} cannot be read ({error.strerror}); let Ray's user read it"
+            ) from None
     raise UserError(
-        f"secret {name} is nowhere on the machine {os.uname().nodename}: neither in the environment that Ray was started "
-        f"in nor as a file in {' or '.join(folders)}; put it there on every machine, or leave --secret {name} out"
+        f"secret {name} is nowhere on the machine {os.uname().nodename}: neither in the environment that Ray was "
+        f"started in nor as a file in {' or '.join(folders)}; put it there on every machine, or leave --secret {name} out"
     )
 
 
