@@ -170,8 +170,13 @@ def open_jobs(address: str) -> RayJobs:
 
 def _about_token(address: str, why: str) -> str:
     file = Path("~/.ray/auth_token").expanduser()
-    sources = [name for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH") if os.environ.get(name)]
-    source = sources[0] if sources else str(file)
+    # In Ray's own order.
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        source = "RAY_AUTH_TOKEN"
+    elif path := os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        source = f"RAY_AUTH_TOKEN_PATH={path}"
+    else:
+        source = str(file)
     ways = f"set RAY_AUTH_TOKEN_PATH to a file with the cluster's token, or write it into {file}"
     if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
         return f"{address} asks for a token but RAY_AUTH_MODE=disabled sends none; set RAY_AUTH_MODE=token"

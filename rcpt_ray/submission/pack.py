@@ -150,15 +150,15 @@ def _refuse_much(data: dict[str, SourceFile], most_bytes: int) -> None:
     sizes = {inside: file.size for inside, file in data.items()}
     if sum(sizes.values()) > most_bytes:
         raise UserError(
-            f"the files that the recipe names by relative paths have {sum(sizes.values()) / _MIB:.1f} MiB, more than "
-            f"the {most_bytes / _MIB:g} that a job takes along; the largest are {_largest(sizes)}; "
+            f"the files that the recipe names by relative paths have {sum(sizes.values()) / _MIB:.2f} MiB, more than "
+            f"the {most_bytes / _MIB:.3g} that a job takes along; the largest are {_largest(sizes)}; "
             + _SHARED.replace("put it", "put them").replace("its absolute path", "their absolute paths")
         )
 
 
 def _largest(sizes: dict[str, int]) -> str:
     first = sorted(sizes, key=lambda name: -sizes[name])[:_SHOWN]
-    return ", ".join(f"{name} ({sizes[name] / _MIB:.1f} MiB)" for name in first)
+    return ", ".join(f"{name} ({sizes[name] / _MIB:.2f} MiB)" for name in first)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -85,8 +85,8 @@ def _from_files(name: str) -> str:
                 f"secret {name}: {file} cannot be read ({error.strerror}); let Ray's user read it"
             ) from None
     raise UserError(
-        f"secret {name} is nowhere on the machine {os.uname().nodename}: neither in the environment that Ray was "
-        f"started in nor as a file in {' or '.join(folders)}; put it there on every machine, or leave --secret {name} out"
+        f"secret {name} is nowhere on the machine {os.uname().nodename}, neither in the environment of Ray's processes "
+        f"nor as a file in {' or '.join(folders)}; put it there on every machine, or leave --secret {name} out"
     )
 
 

@@ -1,0 +1,72 @@
+"""A cluster as it is in a cloud, on one machine: a head without CPUs, one machine that works, a token, secrets."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from processes import PROJECT, free_port, group, wait_until
+from ray_cluster import RAY, Head, ray_head
+
+
+@dataclass(frozen=True)
+class Client:
+    """A user of the cluster with an environment of their own."""
+
+    environment: dict[str, str]
+
+    def rcpt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `rcpt ARGUMENTS` to its end."""
+        command = [sys.executable, "-m", "rcpt_ray", *arguments]
+        return subprocess.run(
+            command, cwd=PROJECT, env=self.environment, capture_output=True, text=True, timeout=400, check=False
+        )
+
+    def start(self, command: list[str], output: Path) -> subprocess.Popen[bytes]:
+        """Start a command whose output goes to a file."""
+        with output.open("wb") as file:
+            return subprocess.Popen(
+                command,
+                cwd=PROJECT,
+                env=self.environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+
+def client_of(head: Head, folder: Path, **variables: str) -> Client:
+    """A user who knows the cluster's address; the token is theirs if they are given the head's variables."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    home = {"HOME": str(folder), "RAY_API_SERVER_ADDRESS": head.dashboard_url}
+    return Client(own | home | variables)
+
+
+def token_of(head: Head) -> str:
+    """The cluster's token."""
+    return Path(head.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+
+
+@contextlib.contextmanager
+def cloud(folder: Path, secrets: Path) -> Iterator[Head]:
+    """A head without CPUs and a machine with two, which find secrets in a folder; ended with the block."""
+    variables = {"RCPT_SECRETS_DIR": str(secrets)}
+    with ray_head(folder, num_cpus=0, variables=variables) as head:
+        command = [
+            RAY,
+            "start",
+            f"--address={head.address}",
+            "--block",
+            "--node-ip-address=127.0.0.1",
+            "--num-cpus=2",
+            f"--dashboard-agent-listen-port={free_port()}",
+            "--object-store-memory=1000000000",
+        ]
+        log = folder / "machine.log"
+        with group(command, head.environment, log) as machine:
+            wait_until(lambda: machine.poll() is not None or "Ray runtime started" in log.read_text(), timeout_s=120)
+            assert machine.poll() is None, log.read_text()
+            yield head
