@@ -54,19 +54,30 @@ def token_of(head: Head) -> str:
 def cloud(folder: Path, secrets: Path) -> Iterator[Head]:
     """A head without CPUs and a machine with two, which find secrets in a folder; ended with the block."""
     variables = {"RCPT_SECRETS_DIR": str(secrets)}
-    with ray_head(folder, num_cpus=0, variables=variables) as head:
-        command = [
-            RAY,
-            "start",
-            f"--address={head.address}",
-            "--block",
-            "--node-ip-address=127.0.0.1",
-            "--num-cpus=2",
-            f"--dashboard-agent-listen-port={free_port()}",
-            "--object-store-memory=1000000000",
-        ]
+    with ray_head(folder, num_cpus=0, variables=variables) as head, contextlib.ExitStack() as stack:
         log = folder / "machine.log"
-        with group(command, head.environment, log) as machine:
-            wait_until(lambda: machine.poll() is not None or "Ray runtime started" in log.read_text(), timeout_s=120)
-            assert machine.poll() is None, log.read_text()
-            yield head
+        machine = stack.enter_context(group(_machine(head), head.environment, log))
+
+        def is_up() -> bool:
+            nonlocal machine
+            # Ray gives a machine 30 s to come up, which a busy one may miss.
+            if machine.poll() is not None and "timed out during startup" in log.read_text():
+                machine = stack.enter_context(group(_machine(head), head.environment, log))
+            return machine.poll() is not None or "Ray runtime started" in log.read_text()
+
+        wait_until(is_up, timeout_s=300)
+        assert machine.poll() is None, log.read_text()
+        yield head
+
+
+def _machine(head: Head) -> list[str]:
+    return [
+        RAY,
+        "start",
+        f"--address={head.address}",
+        "--block",
+        "--node-ip-address=127.0.0.1",
+        "--num-cpus=2",
+        f"--dashboard-agent-listen-port={free_port()}",
+        "--object-store-memory=1000000000",
+    ]
