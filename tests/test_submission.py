@@ -1,6 +1,7 @@
 """What is checked, packed and told of a job on this machine, before a cluster hears of it and after it was lost."""
 
 import asyncio
+import io
 import os
 import re
 import shutil
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from processes import PROJECT, wait_until
+from rich.console import Console
 
 from rcpt_ray.cli import main
 from rcpt_ray.errors import UserError
@@ -17,6 +20,7 @@ from rcpt_ray.submission.follow import GivenUp, LostConnection, follow
 from rcpt_ray.submission.names import Job, code_of, end_in_words, new_name, the_only
 from rcpt_ray.submission.pack import pack, refuse_unfit
 from rcpt_ray.submission.secrets import FOLDER, NAMES, checked_names, load_in_worker, load_secrets
+from rcpt_ray.terminal import Terminal
 
 SECRET = "RCPTTEST_SECRET"
 VALUE = "a value that nobody may see"
@@ -25,8 +29,6 @@ VALUE = "a value that nobody may see"
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's folder with a recipe that names a corpus and questions by relative paths, and is in it."""
-    from processes import PROJECT
-
     samples = PROJECT / "rcpt_ray" / "samples"
     (tmp_path / "data").mkdir()
     shutil.copy(samples / "corpus" / "law.jsonl", tmp_path / "data" / "law.jsonl")
@@ -271,6 +273,16 @@ def test_silent_connection_is_doubted() -> None:
                 pause_s=0.01,
             )
         )
+
+
+def test_stage_that_counts_nothing_is_not_silent_in_a_log() -> None:
+    """An engine that starts, a machine that comes: lines come all the same, and plain ones."""
+    log = io.StringIO()
+    with Terminal(Console(file=log), silent_at_most_s=0.01).bar("thoughts [expert]") as bar:
+        wait_until(lambda: log.getvalue().count("thoughts [expert] (0 s)\n") > 1, timeout_s=60)
+        bar.note("2 engines start")
+        wait_until(lambda: "thoughts [expert]: 2 engines start (" in log.getvalue(), timeout_s=60)
+    assert "\x1b" not in log.getvalue()
 
 
 def test_log_cannot_steer_the_terminal() -> None:
