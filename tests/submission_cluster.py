@@ -4,12 +4,22 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from processes import PROJECT, free_port, group, wait_until
 from ray_cluster import RAY, Head, ray_head
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A running cluster."""
+
+    head: Head
+    kept: Path
+    """All that Ray writes on its machines."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +61,14 @@ def token_of(head: Head) -> str:
 
 
 @contextlib.contextmanager
-def cloud(folder: Path, secrets: Path) -> Iterator[Head]:
+def cloud(folder: Path, secrets: Path) -> Iterator[Cloud]:
     """A head without CPUs and a machine with two, which find secrets in a folder; ended with the block."""
     variables = {"RCPT_SECRETS_DIR": str(secrets)}
-    with ray_head(folder, num_cpus=0, variables=variables) as head, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        # A job joins the cluster that was started last in its Ray's own folder, whoever started it. The path is short
+        # because those of sockets, which are in it, have 107 letters at most.
+        kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True)))
+        head = stack.enter_context(ray_head(folder, f"--temp-dir={kept}", num_cpus=0, variables=variables))
         log = folder / "machine.log"
         machine = stack.enter_context(group(_machine(head), head.environment, log))
 
@@ -67,7 +81,7 @@ def cloud(folder: Path, secrets: Path) -> Iterator[Head]:
 
         wait_until(is_up, timeout_s=300)
         assert machine.poll() is None, log.read_text()
-        yield head
+        yield Cloud(head, kept)
 
 
 def _machine(head: Head) -> list[str]:

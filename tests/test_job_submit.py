@@ -15,7 +15,7 @@ from browser import open_page
 from processes import PROJECT, wait_until
 from ray_cluster import RAY, Head
 from run_folder import assert_adds_up, manifests, only_folder, rows
-from submission_cluster import Client, client_of, cloud, token_of
+from submission_cluster import Client, Cloud, client_of, cloud, token_of
 
 ARMS = ("base", "standard", "standard_tokens", "reasoning")
 SECRET = "RCPTTEST_SECRET"
@@ -32,10 +32,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def head(folder: Path) -> Iterator[Head]:
+def cluster(folder: Path) -> Iterator[Cloud]:
     """A head without CPUs; a machine beside it does the work."""
-    with cloud(folder, folder / "secrets") as head:
-        yield head
+    with cloud(folder, folder / "secrets") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def head(cluster: Cloud) -> Head:
+    """Its head."""
+    return cluster.head
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +178,7 @@ def test_job_without_its_secret_ends_with_two_for_who_submits(user: Client, fold
     assert not (folder / "no-secret").exists()
 
 
-def test_secret_reaches_driver_tasks_and_actors_and_stands_nowhere(user: Client, head: Head, folder: Path) -> None:
+def test_secret_reaches_driver_tasks_and_actors_and_stands_nowhere(user: Client, cluster: Cloud, folder: Path) -> None:
     """A job that tells of the secret's digest alone, then waits until it is stopped."""
     from rcpt_ray.submission.secrets import HOOK, NAMES
 
@@ -188,11 +194,10 @@ def test_secret_reaches_driver_tasks_and_actors_and_stands_nowhere(user: Client,
         digest = hashlib.sha256(value.encode()).hexdigest()
         for place in ("driver", "task", "actor"):
             assert f"{place} {digest}" in _text(log)
-        answer = _asked(head, "/api/jobs/digests")
+        answer = _asked(cluster.head, "/api/jobs/digests")
         assert SECRET in answer
-        assert value not in answer + _asked(head, "/api/jobs/")
-        session = Path("/tmp/ray") / json.loads(_asked(head, "/api/version"))["session_name"]
-        written = [file for file in session.rglob("*") if file.is_file()]
+        assert value not in answer + _asked(cluster.head, "/api/jobs/")
+        written = [file for file in cluster.kept.rglob("*") if file.is_file()]
         assert any("job-driver-digests" in file.name for file in written)
         assert not [file for file in written if value.encode() in file.read_bytes()]
         assert value not in _text(log)
