@@ -140,7 +140,7 @@ def test_job_goes_on_when_its_client_is_killed_and_ends_for_who_attaches(user: C
     """Thoughts wait for a file; meanwhile the client that submitted them is killed, and another one follows."""
     run, gate = folder / "followed", folder / "gate"
     command = [sys.executable, "-m", "rcpt_ray", "submit", "jobs/recipes/tiny.yaml", f"run={run}"]
-    command += ["--verb", "synthesize", "--python", sys.executable, "thoughts.engine=fake"]
+    command += ["--verb", "synthesize", "--secret", SECRET, "--python", sys.executable, "thoughts.engine=fake"]
     command += ["thoughts.fake.hold_on=the", f"thoughts.fake.hold_until={gate}"]
     first = user.start(command, folder / "first.txt")
     try:
@@ -160,6 +160,7 @@ def test_job_goes_on_when_its_client_is_killed_and_ends_for_who_attaches(user: C
     assert told.count("made     corpus") == 1
     assert told.index("made     corpus") < told.index("made     thoughts")
     assert_adds_up(run)
+    assert _without_secret(folder, run)
 
 
 def test_job_without_its_secret_ends_with_two_for_who_submits(user: Client, folder: Path) -> None:
@@ -182,35 +183,50 @@ def test_secret_reaches_driver_tasks_and_actors_and_stands_nowhere(user: Client,
     """A job that tells of the secret's digest alone, then waits until it is stopped."""
     from rcpt_ray.submission.secrets import HOOK, NAMES
 
-    value = (folder / "secrets" / SECRET).read_text().strip()
+    value = _secret(folder)
     environment = {"working_dir": str(PROJECT / "tests" / "secret_job"), "py_modules": [str(PROJECT / "rcpt_ray")]}
     hooked = {"env_vars": {NAMES: SECRET}, "worker_process_setup_hook": HOOK}
-    command = [RAY, "job", "submit", "--submission-id", "digests", "--runtime-env-json"]
+    command = [RAY, "job", "submit", "--no-wait", "--submission-id", "digests", "--runtime-env-json"]
     command += [json.dumps(environment | hooked), "--", sys.executable, "digests.py"]
+    submitted = user.start(command, folder / "submitted.txt")
+    assert submitted.wait(timeout=200) == 0, _text(folder / "submitted.txt")
     log = folder / "digests.txt"
-    submitted = user.start(command, log)
+    following = user.start([sys.executable, "-m", "rcpt_ray", "attach"], log)
     try:
-        wait_until(lambda: submitted.poll() is not None or "waiting" in _text(log), 200)
+        wait_until(lambda: following.poll() is not None or "waiting" in _text(log), 200)
         digest = hashlib.sha256(value.encode()).hexdigest()
         for place in ("driver", "task", "actor"):
             assert f"{place} {digest}" in _text(log)
         answer = _asked(cluster.head, "/api/jobs/digests")
         assert SECRET in answer
         assert value not in answer + _asked(cluster.head, "/api/jobs/")
-        written = [file for file in cluster.kept.rglob("*") if file.is_file()]
-        assert any("job-driver-digests" in file.name for file in written)
-        assert not [file for file in written if value.encode() in file.read_bytes()]
+        written = _without_secret(folder, cluster.kept)
+        assert {"job-driver-digests.log", "digests.py"} <= {file.name for file in written}
         assert value not in _text(log)
-        stopped = user.rcpt("stop")
-        assert (stopped.returncode, stopped.stdout.split(";")[0]) == (0, "job digests was stopped")
+        os.kill(following.pid, signal.SIGINT)
+        assert following.wait(timeout=200) == 130
+        assert "rcpt: job digests goes on; rcpt attach digests follows it again" in _text(log)
     finally:
-        submitted.kill()
-        submitted.wait()
+        following.kill()
+        following.wait()
+    stopped = user.rcpt("stop")
+    assert (stopped.returncode, stopped.stdout.split(";")[0]) == (0, "job digests was stopped")
     attached = user.rcpt("attach", "digests")
     assert attached.returncode == 1
     assert "rcpt: job digests was stopped" in attached.stderr
     assert "digests  stopped" in user.rcpt("jobs").stdout
     assert "no job runs there; the newest are digests (stopped)" in user.rcpt("attach").stderr
+
+
+def _secret(folder: Path) -> str:
+    return (folder / "secrets" / SECRET).read_text().strip()
+
+
+def _without_secret(folder: Path, place: Path) -> list[Path]:
+    """The files of a place, in none of which the secret stands."""
+    files = [file for file in place.rglob("*") if file.is_file()]
+    assert not [file for file in files if _secret(folder).encode() in file.read_bytes()]
+    return files
 
 
 def _asked(head: Head, path: str) -> str:
