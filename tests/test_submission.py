@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from processes import PROJECT, wait_until
 from rich.console import Console
+from thoughts_fixtures import generation_of
 
 from rcpt_ray.cli import main
 from rcpt_ray.errors import UserError
@@ -175,6 +177,21 @@ def test_secret_that_is_nowhere_is_told_and_a_worker_starts_all_the_same(
         load_secrets()
     load_in_worker()
     assert f"secret {SECRET} is nowhere" in capsys.readouterr().err
+
+
+def test_engine_on_a_machine_without_the_secret_says_so(secrets: Path, tmp_path: Path) -> None:
+    """Machines that come later may lack what the head has; the sentence comes back instead of a thought."""
+    from rcpt_ray.thoughts.on_ray import EngineActor
+
+    secrets.unlink()
+    shard = {"shard": [json.dumps({"digest": "d", "path": str(tmp_path / "none.parquet")})]}
+
+    async def answers() -> list[dict[str, list[str]]]:
+        actor = EngineActor(str(tmp_path), generation_of(), "session")
+        return [row async for row in actor(shard)]
+
+    (row,) = asyncio.run(answers())
+    assert f"secret {SECRET} is nowhere on the machine" in row["failure"][0]
 
 
 @pytest.mark.parametrize("name", ["", "9", "a-b", "../x", "LD_PRELOAD", "PYTHONPATH", "PATH", "RAY_AUTH_TOKEN"])

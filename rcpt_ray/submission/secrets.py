@@ -8,7 +8,8 @@ is refused. From then on it stands in the process's environment, where the libra
 
 The job's driver looks when it begins. Workers look when their process starts, by Ray's `worker_process_setup_hook`
 (`HOOK`): this reaches tasks, actors, and the workers of Ray Data, Train and Tune alike. A hook that raises would have
-Ray start the process again and again, so a secret that is missing on one machine is told by whoever needs it there.
+Ray start the process again and again, so a secret that is missing on one machine is told when work comes there: workers
+call `load_secrets` once more.
 """
 
 import os
