@@ -68,15 +68,15 @@ def cloud(folder: Path, secrets: Path) -> Iterator[Cloud]:
         # A job joins the cluster that was started last in its Ray's own folder, whoever started it. The path is short
         # because those of sockets, which are in it, have 107 letters at most.
         kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True)))
-        head = stack.enter_context(ray_head(folder, f"--temp-dir={kept}", num_cpus=0, variables=variables))
+        head = stack.enter_context(ray_head(folder, f"--temp-dir={kept}/head", num_cpus=0, variables=variables))
         log = folder / "machine.log"
-        machine = stack.enter_context(group(_machine(head), head.environment, log))
+        machine = stack.enter_context(group(_machine(head, kept), head.environment, log))
 
         def is_up() -> bool:
             nonlocal machine
             # Ray gives a machine 30 s to come up, which a busy one may miss.
             if machine.poll() is not None and "timed out during startup" in log.read_text():
-                machine = stack.enter_context(group(_machine(head), head.environment, log))
+                machine = stack.enter_context(group(_machine(head, kept), head.environment, log))
             return machine.poll() is not None or "Ray runtime started" in log.read_text()
 
         wait_until(is_up, timeout_s=300)
@@ -84,11 +84,13 @@ def cloud(folder: Path, secrets: Path) -> Iterator[Cloud]:
         yield Cloud(head, kept)
 
 
-def _machine(head: Head) -> list[str]:
+def _machine(head: Head, kept: Path) -> list[str]:
     return [
         RAY,
         "start",
         f"--address={head.address}",
+        # Of its own, as on a machine of its own: two that share one unpack a job's folder over each other's.
+        f"--temp-dir={kept}/machine",
         "--block",
         "--node-ip-address=127.0.0.1",
         "--num-cpus=2",
