@@ -79,7 +79,7 @@ def cloud(folder: Path, secrets: Path) -> Iterator[Cloud]:
                 machine = stack.enter_context(group(_machine(head, kept), head.environment, log))
             return machine.poll() is not None or "Ray runtime started" in log.read_text()
 
-        wait_until(is_up, timeout_s=300)
+        wait_until(is_up, timeout_s=600)
         assert machine.poll() is None, log.read_text()
         yield Cloud(head, kept)
 
