@@ -2,6 +2,6 @@
 
 import sys
 
-from rcpt_ray.cli import main
+from rcpt_ray.submission.job import run_job
 
-sys.exit(main(["report", *sys.argv[1:]]))
+sys.exit(run_job("report", sys.argv[1:]))

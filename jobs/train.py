@@ -2,6 +2,6 @@
 
 import sys
 
-from rcpt_ray.cli import main
+from rcpt_ray.submission.job import run_job
 
-sys.exit(main(["train", *sys.argv[1:]]))
+sys.exit(run_job("train", sys.argv[1:]))

@@ -20,6 +20,7 @@ import ray
 from rcpt_ray import cluster
 from rcpt_ray.blocks import block_ends
 from rcpt_ray.errors import UserError
+from rcpt_ray.submission.secrets import load_secrets
 from rcpt_ray.thoughts.spec import PoolSpec
 
 # Names that Ray Data 2.60 gives its threads: rows of a dataset pass through the first two.
@@ -97,6 +98,7 @@ class _Worker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         try:
+            load_secrets()
             return {"result": [pickle.dumps(self._work(pickle.loads(batch["item"][0])))], "failure": [""]}
         except UserError as error:
             return {"result": [b""], "failure": [str(error)]}

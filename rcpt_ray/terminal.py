@@ -11,6 +11,7 @@ written below Python, when it is closed; a process that was killed before leaves
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from rich.text import Text
 from rcpt_ray.redact import Redacting, printable, redacted
 
 _LINE_EVERY_S = 15.0
+_SILENT_AT_MOST_S = 60.0
 T = TypeVar("T")
 
 
@@ -50,12 +52,13 @@ def duration(seconds: float) -> str:
 
 
 class Bar:
-    """Progress of one stage; on a terminal a bar, elsewhere a line now and then."""
+    """Progress of one stage; on a terminal a bar, elsewhere a line now and then, at least one a minute."""
 
     def __init__(self, console: Console, title: str, progress: Progress | None) -> None:
         self._console, self._title, self._progress = console, title, progress
         self._task = progress.add_task(printable(title), total=None, note="") if progress else None
-        self._done, self._total, self._note, self._last_line_s = 0, 0, "", time.monotonic()
+        self._done, self._total, self._note = 0, 0, ""
+        self._began_s = self._last_line_s = time.monotonic()
 
     def total(self, total: int) -> None:
         """Say how many units there are."""
@@ -82,16 +85,27 @@ class Bar:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=self._done, total=self._total or None, note=self._note)
         elif time.monotonic() - self._last_line_s > _LINE_EVERY_S:
-            self._last_line_s = time.monotonic()
-            count = f"{self._done}/{self._total} " if self._total else ""
-            self._console.print(f"  {self._title}: {count}{self._note}", highlight=False, soft_wrap=True)
+            self._print_line()
+
+    def _print_line(self) -> None:
+        self._last_line_s = time.monotonic()
+        count = f"{self._done}/{self._total} " if self._total else ""
+        lasted = duration(self._last_line_s - self._began_s)
+        words = f"  {self._title}: {count}{self._note}".rstrip(": ")
+        self._console.print(f"{words} ({lasted})", highlight=False, soft_wrap=True, markup=False)
+
+    def keep_telling(self, ended: threading.Event, silent_at_most_s: float) -> None:
+        """Print a line whenever none was printed for so long, until the event is set."""
+        while not ended.wait(self._last_line_s + silent_at_most_s - time.monotonic()):
+            if time.monotonic() - self._last_line_s >= silent_at_most_s:
+                self._print_line()
 
 
 class Terminal:
-    """The person's screen."""
+    """The person's screen, or a file that somebody follows."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console, silent_at_most_s: float = _SILENT_AT_MOST_S) -> None:
+        self.console, self._silent_at_most_s = console, silent_at_most_s
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -101,7 +115,15 @@ class Terminal:
     def bar(self, title: str) -> Iterator[Bar]:
         """A bar for the length of the block; it disappears when the block ends."""
         if not self.console.is_terminal:
-            yield Bar(self.console, title, None)
+            bar, ended = Bar(self.console, title, None), threading.Event()
+            # A machine that comes, an engine that starts, a model that is fetched: nothing is counted for minutes.
+            teller = threading.Thread(target=bar.keep_telling, args=(ended, self._silent_at_most_s), daemon=True)
+            teller.start()
+            try:
+                yield bar
+            finally:
+                ended.set()
+                teller.join()
             return
         columns = (
             TextColumn("{task.description}", markup=False),

@@ -16,6 +16,7 @@ from rcpt_ray.evaluation.models import close_models, engines_used
 from rcpt_ray.evaluation.run import evaluate
 from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.recipe import ClusterSpec
+from rcpt_ray.submission.secrets import load_secrets
 
 
 def evaluate_on_ray(job: EvaluationJob) -> Outcome:
@@ -53,6 +54,7 @@ def _reserved(spec: EvaluationSpec) -> tuple[float, float]:
 def _evaluate(job: EvaluationJob) -> Outcome | str:
     """The outcome, with its cost; a user's mistake as its words, which an exception would lose on its way."""
     try:
+        load_secrets()
         outcome = evaluate(job)
     except UserError as error:
         return str(error)

@@ -1,4 +1,7 @@
-"""What a person sees of a running sweep: a table of its trials on a terminal, and a line for each that has ended."""
+"""What a person sees of a running sweep: a table of its trials on a terminal, and a line for each that has ended.
+
+Where there is no terminal, a line now and then says how many are under way.
+"""
 
 import contextlib
 import json
@@ -13,7 +16,7 @@ from rich.table import Table
 from rcpt_ray.sweep.proposals import Proposals
 from rcpt_ray.sweep.result import Trial, TrialResult
 from rcpt_ray.sweep.space import Settings
-from rcpt_ray.terminal import Terminal, duration
+from rcpt_ray.terminal import Bar, Terminal, duration
 
 _ROWS = 30
 """Of the table; what does not fit is told in its title."""
@@ -39,24 +42,35 @@ class LiveTable:
         self._most_at_once = 1
         self._begun: dict[str, float] = {}
         self._live = Live(get_renderable=self._table, console=terminal.console, refresh_per_second=1, transient=True)
+        self._lines = contextlib.ExitStack()
+        self._bar: Bar | None = None
 
     def __enter__(self) -> "LiveTable":
         if self._terminal.console.is_terminal:
             self._live.start()
+        else:
+            self._bar = self._lines.enter_context(self._terminal.bar("trials"))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
+        self._lines.close()
 
     def show(self, trial: Trial, result: TrialResult | None) -> None:
         """A trial has begun, or ended with a result."""
         if result is None:
             self._begun[trial.name] = time.monotonic()
             self._most_at_once = max(self._most_at_once, len(self._begun))
-            return
-        del self._begun[trial.name]
+        else:
+            del self._begun[trial.name]
+            self._say_end(trial, result)
+        if self._bar is not None:
+            ended, planned = len(self._proposals.ended), self._proposals.num_planned
+            self._bar.note(f"{len(self._begun)} under way, {ended} of {planned} have ended")
+
+    def _say_end(self, trial: Trial, result: TrialResult) -> None:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in result.objectives.items())
         num_ended = len(self._proposals.ended)
         self._terminal.say(

@@ -9,7 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rcpt_ray.errors import UserError
 from rcpt_ray.pool_on_ray import run_on_pool
+from rcpt_ray.submission.secrets import load_secrets
 from rcpt_ray.thoughts.engine import Engine, EngineCannotStart
 from rcpt_ray.thoughts.generate import Generation
 from rcpt_ray.thoughts.meter import Meter
@@ -51,8 +53,9 @@ class EngineActor:
         """Turn the one shard of the batch into a part; yields its receipt, or why there can be none."""
         shard = Shard(**json.loads(batch["shard"][0]))
         try:
+            load_secrets()
             receipt = await self._work.make_part(shard)
-        except EngineCannotStart as error:
+        except (EngineCannotStart, UserError) as error:
             yield {"receipt": [""], "failure": [f"thoughts.engine={self._kind} cannot start: {error}"]}
         else:
             yield {"receipt": [receipt.to_json()], "failure": [""]}

@@ -22,6 +22,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from rcpt_ray import cluster
 from rcpt_ray.errors import UserError
+from rcpt_ray.submission.secrets import load_secrets
 from rcpt_ray.training.guard import TrainingStopped
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.loop import train
@@ -102,6 +103,7 @@ def _worker(config: dict[str, Any]) -> Exception | None:
         if refused is not None:
             return refused
         try:
+            load_secrets()
             with named_waits(job.spec.collective_timeout_s):
                 train(job, rank, feed, _machine_leaves(rank))
         except TrainingStopped as stopped:
