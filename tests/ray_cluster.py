@@ -26,13 +26,18 @@ class Head:
 
 @contextlib.contextmanager
 def ray_head(
-    folder: Path, *more: str, num_cpus: int = 2, dashboard: bool = True, variables: Mapping[str, str] | None = None
+    folder: Path,
+    *more: str,
+    num_cpus: int = 2,
+    dashboard: bool = True,
+    variables: Mapping[str, str] | None = None,
+    gcs_port: int | None = None,
 ) -> Iterator[Head]:
     """A head with further options and environment variables; its output is `folder`/head.log."""
     environment = os.environ | token_environment(folder) | {"RAY_worker_register_timeout_seconds": "300"}
     environment |= variables or {}
     environment.pop("RAY_ADDRESS", None)
-    ports = {name: free_port() for name in ("gcs", "dashboard", "agent")}
+    ports = {"gcs": gcs_port or free_port(), "dashboard": free_port(), "agent": free_port()}
     command = [
         RAY,
         "start",
