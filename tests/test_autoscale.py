@@ -153,7 +153,7 @@ def test_training_asks_for_machines_of_its_own_and_goes_on_when_one_is_lost(tmp_
             f"run={run}",
             *FAKE,
             *on(cluster, max_engines=2),
-            "training={num_workers: 2, cpus_per_worker: 2, num_epochs: 10, checkpoint_every_steps: 4, "
+            "training={num_workers: 2, cpus_per_worker: 2, num_epochs: 40, checkpoint_every_steps: 5, "
             "global_batch_rows: 4, learning_rate: 0.001, collective_timeout_s: 120}",
             "report.baseline=reasoning",
             "arms={reasoning: {}}",
