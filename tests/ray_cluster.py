@@ -57,8 +57,15 @@ def ray_head(
     ]
     awaited = [ports["gcs"], *([ports["dashboard"]] if dashboard else [])]
     with group(command, environment, folder / "head.log") as process:
-        wait_until(lambda: process.poll() is not None or all(map(_answers, awaited)), timeout_s=120)
-        assert process.poll() is None, (folder / "head.log").read_text()
+        log = folder / "head.log"
+        # The control plane answers long before the head is a node that a driver can join.
+        wait_until(
+            lambda: (
+                process.poll() is not None or ("Ray runtime started" in log.read_text() and all(map(_answers, awaited)))
+            ),
+            timeout_s=180,
+        )
+        assert process.poll() is None, log.read_text()
         url = f"http://127.0.0.1:{ports['dashboard']}"
         yield Head(process.pid, f"127.0.0.1:{ports['gcs']}", url, environment)
 

@@ -178,7 +178,7 @@ def test_training_begins_when_a_machine_comes_that_was_waited_for_in_vain_again_
     """Ray Train gives up waiting after some seconds here instead of a minute; no failure is allowed."""
     run = tmp_path / "run"
     with ray_head(tmp_path, num_cpus=0, dashboard=False) as head, clients_of(head.environment):
-        with clients_of({"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "3"}):
+        with clients_of({"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10"}):
             process = start_rcpt(
                 "train",
                 "jobs/recipes/tiny.yaml",
@@ -190,8 +190,9 @@ def test_training_begins_when_a_machine_comes_that_was_waited_for_in_vain_again_
                 "arms={standard: {overrides: {mixture.layout: text_only, mixture.documents: all}}}",
             )
         try:
-            wait_until(lambda: _times_given_up(run) >= 3 or process.poll() is not None, 300)
-            assert process.poll() is None
+            in_vain = "Error count: 3 (max allowed: inf)"
+            wait_until(lambda: in_vain in _logs(run) or process.poll() is not None, 300)
+            assert process.poll() is None, process.communicate()[0]
             node = [RAY, "start", f"--address={head.address}", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1"]
             with group(node, dict(os.environ), tmp_path / "node.log"):
                 end_of(process)
@@ -200,9 +201,8 @@ def test_training_begins_when_a_machine_comes_that_was_waited_for_in_vain_again_
     assert len(manifests(run, "training")) == 1
 
 
-def _times_given_up(run: Path) -> int:
-    logs = "".join(log.read_text(errors="replace") for log in run.glob("logs/*.log"))
-    return logs.count("The worker group startup timed out after 3.0 seconds")
+def _logs(run: Path) -> str:
+    return "".join(log.read_text(errors="replace") for log in run.glob("logs/*.log"))
 
 
 def _steps_saved(run: Path) -> int:
