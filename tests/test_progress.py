@@ -32,7 +32,7 @@ def reading_of(state: str = "running", **changed: Any) -> Reading:
 def test_before_the_first_engine_is_up_the_line_says_what_is_waited_for() -> None:
     assert progress_of().words([]) == "engines are asked for"
     of_before = reading_of("ended", session="an earlier command", num_rows=200)
-    assert progress_of().words([of_before]) == "engines are asked for"
+    assert progress_of().words([of_before]) == "engines are asked for, since 1 min 40 s"
     said = progress_of().words([reading_of("asleep"), reading_of("starting"), of_before])
     assert said == "2 engines start, since 1 min 40 s"
 
