@@ -53,13 +53,13 @@ class Cluster:
 
     def kill_node(self, raylet: psutil.Process) -> None:
         """End a node with all its processes at once, as a machine that is taken away."""
-        for process in [raylet, *raylet.children(recursive=True)]:
+        for process in [raylet, *_below(raylet)]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
 
     def processes_of(self, raylet: psutil.Process, name: str) -> list[psutil.Process]:
         """Processes of a node whose command line holds `name`."""
-        return [one for one in raylet.children(recursive=True) if name in _words_of(one)]
+        return [one for one in _below(raylet) if name in _words_of(one)]
 
     def launches_before_first(self) -> int:
         """How many nodes the autoscaler had asked its provider for when the first of them was up."""
@@ -173,6 +173,13 @@ def _config(
         "rsync_exclude": [],
         "rsync_filter": [],
     } | {f"{name}_commands": [] for name in commands}
+
+
+def _below(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _words_of(process: psutil.Process) -> str:
