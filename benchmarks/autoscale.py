@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _scale_up(cluster: Cluster, folder: Path, name: str, options: argparse.Namespace) -> dict[str, float]:
-    """Seconds from the demand on, and back to nothing after the last row."""
+    """Seconds from the demand on, and back to nothing after the command."""
     run = folder / name
     pool = {"max_engines": options.engines, "gpus_per_engine": 1, "shards_in_flight": 2}
     arguments = synthesis_of(
@@ -94,7 +94,7 @@ def _scale_up(cluster: Cluster, folder: Path, name: str, options: argparse.Names
         "last node": up[options.engines] - progress.started_s,
         "first engine": manifest.details["first_engine_s"],
         "last engine": ready[-1] - progress.started_s,
-        "from the last thought to no node": nodes.seen[-1][0] - ended_s,
+        "from the end of the command to no node": nodes.seen[-1][0] - ended_s,
     }
 
 
