@@ -59,8 +59,10 @@ def _set_data_context() -> None:
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    # A shard of long thoughts, or a machine that is slow to come, may take longer than Ray Data's half hour.
+    # A shard of long thoughts, or a machine that is slow to come, may take longer than Ray Data's half hour, and a pool
+    # begins with the engines that are there, however long the others take.
     context.execution_no_progress_timeout_s = -1
+    context.wait_for_min_actors_s = -1
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 A pool of engines is asked for whole at the start, so that machines come up together, and shrinks to `min_engines` as
 items run out; each engine works on several items at once, which hides the tail of one. Workers take one item at a time.
-An actor that dies is started again by Ray and gets its items again.
+An actor that dies, alone or with its machine, is started again by Ray and gets its items again. The first machines work
+while the others come, and nothing here limits how long they take. With the last row, nothing is held or asked for.
 """
 
 import gc
@@ -68,7 +69,7 @@ def through_pool(dataset: Any, num_items: int, actor: type, arguments: dict[str,
 
 
 def run_on_workers(work: Callable[[Any], Any], items: Sequence[Any], num_workers: int | None) -> Iterator[Any]:
-    """The result of `work` for each item as it comes, by so many workers of one CPU, None for one on each CPU.
+    """The result of `work` for each item as it comes, by so many workers of one CPU, None for one on each CPU there is.
 
     Raises:
         UserError: the first that `work` raised.
@@ -80,7 +81,11 @@ def run_on_workers(work: Callable[[Any], Any], items: Sequence[Any], num_workers
         fn_constructor_kwargs={"work": work},
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(
-            min_size=1, max_size=num_actors, initial_size=min(num_actors, num_cpus), max_tasks_in_flight_per_actor=2
+            # All that are wanted, though the CPUs may still be on their way.
+            min_size=1,
+            max_size=num_actors,
+            initial_size=num_actors,
+            max_tasks_in_flight_per_actor=2,
         ),
         num_cpus=1,
     )

@@ -30,13 +30,15 @@ def print_run(path: str) -> None:
     table = Table()
     for column in ("stage", "fingerprint", "state", "in", "ok", "rejected", "tokens", "seconds", "throughput", "cost"):
         table.add_column(column, overflow="fold")
-    under_way: list[str] = []
+    under_way, waits = list[str](), list[str]()
     for stage in _STAGES:
         finished: list[Manifest] = []
         for folder in sorted((run / stage).glob("*")):
             manifest = read_manifest(folder)
             if manifest is not None:
                 finished.append(manifest)
+                if (first_engine_s := manifest.details.get("first_engine_s")) is not None:
+                    waits.append(f"{stage} {folder.name}: the first engine was ready after {duration(first_engine_s)}")
                 continue
             num_parts = len(list(folder.glob("part-*.parquet")))
             failure = failure_of(folder)
@@ -46,7 +48,7 @@ def print_run(path: str) -> None:
         for manifests in [finished] if len(finished) > _MANY else [[one] for one in finished]:
             table.add_row(stage, *_cells(manifests))
     console.print(table)
-    for line in under_way:
+    for line in [*under_way, *(waits if len(waits) <= _MANY else [])]:
         console.print(line, highlight=False, soft_wrap=True)
     for report in [*sorted((run / "report").glob("*/report.html")), *sorted((run / "sweep").glob("*/report.html"))]:
         console.print(f"report {report}", highlight=False, soft_wrap=True)

@@ -26,13 +26,18 @@ class Head:
 
 @contextlib.contextmanager
 def ray_head(
-    folder: Path, *more: str, num_cpus: int = 2, dashboard: bool = True, variables: Mapping[str, str] | None = None
+    folder: Path,
+    *more: str,
+    num_cpus: int = 2,
+    dashboard: bool = True,
+    variables: Mapping[str, str] | None = None,
+    gcs_port: int | None = None,
 ) -> Iterator[Head]:
     """A head with further options and environment variables; its output is `folder`/head.log."""
     environment = os.environ | token_environment(folder) | {"RAY_worker_register_timeout_seconds": "300"}
     environment |= variables or {}
     environment.pop("RAY_ADDRESS", None)
-    ports = {name: free_port() for name in ("gcs", "dashboard", "agent")}
+    ports = {"gcs": gcs_port or free_port(), "dashboard": free_port(), "agent": free_port()}
     command = [
         RAY,
         "start",
@@ -52,8 +57,15 @@ def ray_head(
     ]
     awaited = [ports["gcs"], *([ports["dashboard"]] if dashboard else [])]
     with group(command, environment, folder / "head.log") as process:
-        wait_until(lambda: process.poll() is not None or all(map(_answers, awaited)), timeout_s=120)
-        assert process.poll() is None, (folder / "head.log").read_text()
+        log = folder / "head.log"
+        # The control plane answers long before the head is a node that a driver can join.
+        wait_until(
+            lambda: (
+                process.poll() is not None or ("Ray runtime started" in log.read_text() and all(map(_answers, awaited)))
+            ),
+            timeout_s=180,
+        )
+        assert process.poll() is None, log.read_text()
         url = f"http://127.0.0.1:{ports['dashboard']}"
         yield Head(process.pid, f"127.0.0.1:{ports['gcs']}", url, environment)
 

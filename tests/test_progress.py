@@ -32,8 +32,21 @@ def reading_of(state: str = "running", **changed: Any) -> Reading:
 def test_before_the_first_engine_is_up_the_line_says_what_is_waited_for() -> None:
     assert progress_of().words([]) == "engines are asked for"
     of_before = reading_of("ended", session="an earlier command", num_rows=200)
-    assert progress_of().words([of_before]) == "engines are asked for"
-    assert progress_of().words([reading_of("asleep"), reading_of("starting"), of_before]) == "2 engines start"
+    assert progress_of().words([of_before]) == "engines are asked for, since 1 min 40 s"
+    said = progress_of().words([reading_of("asleep"), reading_of("starting"), of_before])
+    assert said == "2 engines start, since 1 min 40 s"
+
+
+def test_wait_for_the_first_engine_is_that_of_this_command() -> None:
+    """Of two that were ready after 40 and 70 s; one of an earlier command was ready before this one began."""
+    readings = [
+        reading_of("starting"),
+        reading_of(ready_s=T0 + 70),
+        reading_of("ended", ready_s=T0 + 40),
+        reading_of("ended", session="an earlier command", ready_s=T0 - 500),
+    ]
+    assert progress_of().first_engine_s(readings) == 40
+    assert progress_of().first_engine_s(readings[:1]) is None
 
 
 def test_line_of_running_engines_has_speed_tokens_and_rejected() -> None:

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def make_thoughts(
     not_found = {shard.digest for shard in to_do}
     num_found = sum(receipt.num_rows for digest, receipt in receipts.items() if digest not in not_found)
     bar.advance(num_found)
+    waited: dict[str, float | None] = {}
     if to_do:
         now_s = time.time()
         progress = Progress(session, num_rows, num_found, Prices.of(spec), now_s, now_s)
@@ -62,8 +64,10 @@ def make_thoughts(
 
         with Ticker(progress, folder, bar):
             generate_on_ray(to_do, folder, generation, session, on_receipt)
+        waited["first_engine_s"] = progress.first_engine_s(read_meters(folder))
     remove_unnamed(folder, receipts.values())
     outcome = _outcome(list(receipts.values()), read_meters(folder), generation, _round(folder))
+    outcome = replace(outcome, details={**outcome.details, **waited})
     assert outcome.counts.num_in == num_rows, f"{outcome.counts} are not the rows of {num_documents} documents"
     _refuse_too_many_rejected(outcome.counts.num_in, Counter(outcome.counts.rejected), spec.max_rejected_share, folder)
     return outcome

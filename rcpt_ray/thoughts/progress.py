@@ -72,9 +72,10 @@ class Progress:
         now_s = max([self.seen_s, *(reading.seen_s for reading in readings)])
         own = [reading for reading in readings if reading.is_of(self.session)]
         running = [reading for reading in own if reading.state == "running" and reading.seen_s > now_s - FRESH_S]
-        if not running and not any(reading.num_rows for reading in own):
-            return f"{len(own)} engines start" if own else "engines are asked for"
         elapsed_s = max(now_s - self.started_s, 1e-9)
+        if not running and not any(reading.num_rows for reading in own):
+            waited = f", since {duration(elapsed_s)}" if elapsed_s >= 1 else ""
+            return (f"{len(own)} engines start" if own else "engines are asked for") + waited
         tokens = sum(reading.num_thought_tokens for reading in own)
         overall = tokens / elapsed_s
         said = [
@@ -92,6 +93,14 @@ class Progress:
             left_s = (self.num_rows - self.num_found - self.num_done) * elapsed_s / self.num_done
             said.append(f"{duration(left_s)} left")
         return ", ".join(said)
+
+    def first_engine_s(self, readings: list[Reading]) -> float | None:
+        """Seconds from when this command asked for engines to when the first was ready, its machine and Ray included.
+
+        None where none was.
+        """
+        ready = [one.ready_s for one in readings if one.is_of(self.session) and one.ready_s is not None]
+        return min(ready) - self.started_s if ready else None
 
     def cost(self, readings: list[Reading]) -> float | None:
         """What all commands of this stage have cost so far."""

@@ -7,6 +7,8 @@ called, because it blocks each step until Ray Train's next poll, every two secon
 A worker that dies, hangs or cannot write its checkpoint ends the attempt, and Ray Train starts the workers again, up to
 `max_failures` times; machines that leave (spot notices) are not counted. What another attempt would only repeat (the
 user's mistake, a loss that is no number) is returned by the workers instead of raised, and raised by the driver.
+
+Workers whose machines are not there yet are asked for again every minute, for as long as it takes: that is no failure.
 """
 
 import gc
@@ -36,6 +38,7 @@ from rcpt_ray.training.watch import HELDOUT, STEPS
 _POLL_S = 0.5
 _ASK_FOR_NOTICE_EVERY_S = 5.0
 _HEALTH_CHECK_S = 600
+_ASK_AGAIN_EVERY_S = 60
 
 
 def train_on_ray(
@@ -53,6 +56,8 @@ def train_on_ray(
     # Ray Train's own barriers have no limit, and a worker that does not answer is given ten minutes.
     os.environ["RAY_TRAIN_COLLECTIVE_TIMEOUT_S"] = str(spec.collective_timeout_s)
     os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(min(_HEALTH_CHECK_S, spec.collective_timeout_s))
+    # Asking again renews the request for machines, which lapses after three minutes.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(_ASK_AGAIN_EVERY_S))
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"jobs": list(jobs), "stream": stream},
