@@ -243,7 +243,7 @@ def test_secrets_are_in_no_line_of_the_log_nor_on_the_screen(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
     # As outside of pytest: what Python prints goes to the descriptors.
     for number, name in ((1, "stdout"), (2, "stderr")):
-        monkeypatch.setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))
+        monkeypatch.setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
     url = f"https://user:hunter2@host/v1?X-Amz-Signature={secret}"
     with quiet_terminal(tmp_path / "log") as terminal:
         terminal.say(f"failed: GET {url} [/b] \x1b[2J")
