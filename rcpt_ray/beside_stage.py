@@ -32,5 +32,7 @@ def beside_of(recipe: Recipe, corpus: Built) -> "Beside | None":
     digests = {"corpus": corpus.record.output_digest}
     for name, task in spec.tasks.items():
         digests |= task_digests(name, f"evaluation.tasks.{name}", task)
-    job = EvaluationJob(spec, "", corpus.parts(HELDOUT_PARTS), corpus.path, recipe.seed)
+    job = EvaluationJob(
+        spec, "", corpus.parts(HELDOUT_PARTS), corpus.path, recipe.seed, recipe.student.trust_remote_code
+    )
     return Beside(job, digests, recipe.cluster.autoscales)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 _OBJECT_STORE_BYTES = 2**30
-_MOST_CHARACTERS = 16
+_MOST_CHARACTERS = 14
 """Of the folder for temporary files: below it, the path of a socket must stay within 107 characters."""
 _TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
@@ -29,7 +29,7 @@ class LocalRay:
         import ray
         from ray._private import ray_constants
 
-        self._folder = Path(tempfile.mkdtemp(prefix="rcpt-", dir=_folder()))
+        self._folder = Path(tempfile.mkdtemp(prefix="rcpt-ray-", dir=_folder()))
         self._before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
         if os.environ.get("RAY_AUTH_MODE", "token") == "token" and not any(os.environ.get(name) for name in _TOKENS):
             os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

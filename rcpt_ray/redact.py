@@ -29,7 +29,7 @@ _IN_QUERY = re.compile(
     re.IGNORECASE,
 )
 _IN_HEADER = re.compile(
-    r"((?:authorization|x-api-key|api-key)[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic)\s+)?)[^\s\"',;]{4,}", re.IGNORECASE
+    r"((?:authorization|x-api-key|api-key)[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic)\s+)?+)[^\s\"',;]{4,}", re.IGNORECASE
 )
 _MAY_BE_HEADER = re.compile("[Aa]uthorization|[Aa][Pp][Ii]-[Kk]ey")
 _SHAPES = re.compile(
@@ -41,7 +41,7 @@ _STEERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def redacted(text: str) -> str:
-    """The text with *** for every secret.
+    """The text with *** for every secret; what is redacted stays as it is when it passes once more.
 
     >>> redacted("GET https://user:pass@host/v1?X-Amz-Signature=0a1b")
     'GET https://***@host/v1?X-Amz-Signature=***'

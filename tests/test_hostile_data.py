@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import pickle
 import re
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,9 +22,10 @@ from report_fixtures import make_inputs
 from rcpt_ray.corpus.reading import lines
 from rcpt_ray.corpus.reading.read import RawRow, read_source
 from rcpt_ray.corpus.spec import SourceSpec
-from rcpt_ray.errors import UserError
+from rcpt_ray.errors import UserError, reason_of
 from rcpt_ray.models import resolve_model
 from rcpt_ray.report.write import write_report
+from rcpt_ray.terminal import quiet_terminal
 
 MARKUP = "</script><script>alert(1)</script><img src=x onerror=alert(2)> | cell | `x` [a](javascript:alert(3)) \x1b[2J"
 
@@ -230,3 +233,28 @@ def test_own_parts_hold_no_type_but_arrows_own(tmp_path: Path) -> None:
         pa.fixed_shape_tensor(pa.float64(), [2]), storage)})  # fmt: skip
     pq.write_table(table, tmp_path / "corpus.parquet")
     assert [row.texts for row in _source(tmp_path / "corpus.parquet")] == [("words",)]
+
+
+def test_secrets_are_in_no_line_of_the_log_nor_on_the_screen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As libraries tell them: quoted in errors, in URLs and headers, and written by native code."""
+    secret = "canary/SECRET+0123456789"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    # As outside of pytest: what Python prints goes to the descriptors.
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        monkeypatch.setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
+    url = f"https://user:hunter2@host/v1?X-Amz-Signature={secret}"
+    with quiet_terminal(tmp_path / "log") as terminal:
+        terminal.say(f"failed: GET {url} [/b] \x1b[2J")
+        with terminal.bar(f"model {secret} [/b]") as bar:
+            bar.note(secret)
+        print(f"Authorization: Bearer abcdefgh, {secret}")
+        print(quote(secret, safe=""), file=sys.stderr)
+        os.write(2, f"native {secret}\n".encode())
+    told, log = capfd.readouterr().out, (tmp_path / "log").read_text()
+    assert told == "failed: GET https://***@host/v1?X-Amz-Signature=*** [/b] \\x1b[2J\n"
+    assert sorted(log.splitlines()) == ["***", "Authorization: Bearer ***, ***", "native ***"]
+    assert reason_of(ConnectionError(f"cannot reach {url}")) == (
+        "ConnectionError: cannot reach https://***@host/v1?X-Amz-Signature=***"
+    )
