@@ -1,12 +1,15 @@
 """Hosts with addresses of their own on one machine: network namespaces around a switch that can be unplugged.
 
-    host 1 (192.0.2.1) --+
-    host 2 (192.0.2.2) --+-- switch: a bridge in a namespace of its own
-    host 3 (192.0.2.3) --+
+    host 1 (198.51.100.1) --+
+    host 2 (198.51.100.2) --+-- switch: a bridge in a namespace of its own
+    host 3 (198.51.100.3) --+
 
-A host shares this machine's files but for /tmp/ray, where Ray keeps its sockets. One that is unplugged is cut off
-without a word: its cable's other end leads nowhere, what is sent is neither delivered nor refused, and that its
-neighbours' addresses are known for good keeps ARP from telling. Its processes go on.
+A host shares this machine's files but for /tmp/ray, where Ray keeps its sockets, and /etc/hosts, which names the others
+because there is no name server to ask. The machine's own name goes on to mean what it does, often 127.0.0.1.
+
+A host that is unplugged is cut off without a word: its cable's other end leads nowhere, so what is sent is neither
+delivered nor refused, and its neighbours' addresses are known for good, so that ARP does not tell either. Its processes
+go on.
 
 Namespaces bear this process's id, nothing is put into the machine's own network, and they are removed at the block's
 end with every process in them. Needs root and iproute2; tests skip where these are missing.
@@ -26,6 +29,7 @@ from processes import wait_until
 from ray_cluster import RAY
 
 _RAY_FOLDER = Path("/tmp/ray")
+_NAMES = Path("/etc/hosts")
 _BRIDGE = "bridge"
 
 
@@ -37,13 +41,13 @@ class Host:
     address: str
     switch: str
     port: str
-    ray_folder: Path
+    folder: Path
 
     def command(self, words: Sequence[str]) -> list[str]:
         """A command as it runs on this host, in the process that it is started in."""
         # `ip netns exec` gives it mounts of its own too.
-        on_own_folder = f'mount --bind "$0" {_RAY_FOLDER} && exec "$@"'
-        return ["ip", "netns", "exec", self.namespace, "sh", "-c", on_own_folder, str(self.ray_folder), *words]
+        script = f'mount --bind "$0/ray" {_RAY_FOLDER} && mount --bind "$0/hosts" {_NAMES} && exec "$@"'
+        return ["ip", "netns", "exec", self.namespace, "sh", "-c", script, str(self.folder), *words]
 
     def start_ray(self, environment: Mapping[str, str], *options: str) -> None:
         """`ray start` with further options; what it starts goes on until the host ends."""
@@ -55,7 +59,7 @@ class Host:
             "--object-store-memory=200000000",
             *options,
         ]
-        log = self.ray_folder.parent / f"{self.namespace}.log"
+        log = self.folder / "ray-start.log"
         with log.open("ab") as output:
             done = subprocess.run(
                 self.command(words), env=environment, stdout=output, stderr=subprocess.STDOUT, timeout=180, check=False
@@ -99,7 +103,7 @@ def network_of_hosts(number: int, folder: Path) -> Iterator[list[Host]]:
     prefix = f"rcpt-{os.getpid()}"
     switch, made = f"{prefix}-switch", list[str]()
     hosts = [
-        Host(f"{prefix}-{place}", f"192.0.2.{place}", switch, f"port{place}", folder / f"host-{place}" / "ray")
+        Host(f"{prefix}-{place}", f"198.51.100.{place}", switch, f"port{place}", folder / f"host-{place}")
         for place in range(1, number + 1)
     ]
     try:
@@ -122,8 +126,10 @@ def network_of_hosts(number: int, folder: Path) -> Iterator[list[Host]]:
 def _connect(switch: str, hosts: Sequence[Host]) -> None:
     _ip("-n", switch, "link", "add", _BRIDGE, "type", "bridge")
     _ip("-n", switch, "link", "set", _BRIDGE, "up")
+    names = "".join(f"{host.address} {host.namespace}\n" for host in hosts)
     for host in hosts:
-        host.ray_folder.mkdir(parents=True)
+        (host.folder / "ray").mkdir(parents=True)
+        (host.folder / "hosts").write_text(_NAMES.read_text() + names)
         ends = ["link", "add", host.port, "netns", switch, "type", "veth", "peer", "eth0", "netns", host.namespace]
         _ip(*ends)
         _ip("-n", switch, "link", "set", host.port, "up")

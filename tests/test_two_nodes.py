@@ -103,6 +103,33 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+MEET = """
+import sys
+from datetime import timedelta
+import torch
+from rcpt_ray.training.process_group_on_ray import use_address_of_node
+
+use_address_of_node()
+own = int(sys.argv[1])
+torch.distributed.init_process_group(
+    "gloo", init_method="tcp://198.51.100.1:7000", rank=own, world_size=2, timeout=timedelta(seconds=120)
+)
+total = torch.tensor([own + 1])
+torch.distributed.all_reduce(total)
+assert total.item() == 3
+"""
+
+
+def test_process_groups_meet_at_the_addresses_of_their_hosts(tmp_path: Path) -> None:
+    """By the machine's own name, which is the loopback's on many, each would look for the other on itself."""
+    with network_of_hosts(2, tmp_path) as hosts:
+        ranks = [
+            subprocess.Popen(host.command([sys.executable, "-c", MEET, str(rank)])) for rank, host in enumerate(hosts)
+        ]
+        assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
+
+
+@pytest.mark.slow
 def test_the_ranks_of_a_training_meet_over_two_nodes(tmp_path: Path) -> None:
     with cluster_of(2, tmp_path) as cluster, cluster.rcpt("train", RECIPE, f"run={tmp_path / 'run'}", *TRAINING):
         pass
@@ -174,8 +201,7 @@ def test_synthesis_goes_on_after_a_node_is_cut_off(tmp_path: Path) -> None:
         cluster.until(lambda: len(receipts(run)) >= 4 and bool(lost.processes("EngineActor")), process)
         lost.unplug()
         cut_s, num_done = time.time(), len(receipts(run))
-    print(
-        f"{num_done} of {num_documents // shard_documents} shards were done at the cut; {time.time() - cut_s:.0f} s more"
-    )
+    more_s, num_shards = time.time() - cut_s, num_documents // shard_documents
+    print(f"{num_done} of {num_shards} shards were done at the cut; the others took {more_s:.0f} s more")
     in_flight = 2 * 2 * shard_documents
     assert_each_row_once(run, num_documents, num_again_at_most=2 * in_flight)

@@ -2,8 +2,8 @@
 
 gloo takes the address that a machine's own name resolves to, and where that is none (or, as on many systems,
 127.0.0.1) the loopback's: ranks of two machines then wait for each other in vain. Ray knows each node by an address
-that the others reach, so gloo is told of the interface that has it. NCCL is left to itself: it passes over loopback, and
-may use several interfaces at once. Whoever sets GLOO_SOCKET_IFNAME on the machines is heard.
+that the others reach, so gloo is told of the interface that has it. NCCL is left to itself: it passes over loopback,
+and may use several interfaces at once. Whoever sets GLOO_SOCKET_IFNAME on a machine is heard.
 """
 
 import os
