@@ -8,6 +8,7 @@ and may use several interfaces at once. Whoever sets GLOO_SOCKET_IFNAME on a mac
 
 import os
 import socket
+from typing import Any
 
 import psutil
 import ray.util
@@ -26,8 +27,10 @@ class NodeAddressConfig(TorchConfig):
 
 
 class _NodeAddressBackend(TorchConfig().backend_cls):  # type: ignore[misc]
-    def on_start(self, worker_group: object, backend_config: TorchConfig) -> None:
-        worker_group.execute(use_address_of_node)  # type: ignore[attr-defined]
+    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+        # One machine's ranks meet on loopback, which stays when its network changes.
+        if len(set(worker_group.execute(ray.util.get_node_ip_address))) > 1:
+            worker_group.execute(use_address_of_node)
         super().on_start(worker_group, backend_config)
 
 
