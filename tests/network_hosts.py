@@ -31,6 +31,7 @@ from ray_cluster import RAY
 _RAY_FOLDER = Path("/tmp/ray")
 _NAMES = Path("/etc/hosts")
 _BRIDGE = "bridge"
+_TRIES = 4
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,16 @@ class Host:
             *options,
         ]
         log = self.folder / "ray-start.log"
-        with log.open("ab") as output:
-            done = subprocess.run(
-                self.command(words), env=environment, stdout=output, stderr=subprocess.STDOUT, timeout=180, check=False
-            )
-        assert done.returncode == 0, log.read_text()
+        # Ray gives a node 30 seconds to come up, whatever it is told, which a busy machine may not manage.
+        for _ in range(_TRIES):
+            with log.open("ab") as output:
+                done = subprocess.run(
+                    self.command(words), env=environment, stdout=output, stderr=output, timeout=400, check=False
+                )
+            if done.returncode == 0:
+                return
+            self.end_processes()
+        raise AssertionError(log.read_text())
 
     def unplug(self) -> None:
         """Cut the host off, silently."""

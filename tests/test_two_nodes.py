@@ -34,6 +34,12 @@ TRAINING = (
     "arms={reasoning: {}}",
 )
 RANK = "RayTrainWorker"
+PATIENT = {
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_worker_niceness": "0",
+}
+"""What lets a cluster come up beside other tests: time, and workers that are not nicer than all else."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +75,7 @@ class Cluster:
 @contextlib.contextmanager
 def cluster_of(num_hosts: int, folder: Path) -> Iterator[Cluster]:
     """A cluster of two nodes, with a token, and hosts for more."""
-    # Workers are nice unless told otherwise, and hardly get to run beside other tests.
-    variables = {"RAY_worker_register_timeout_seconds": "300", "RAY_worker_niceness": "0"}
-    environment = os.environ | token_environment(folder) | variables
+    environment = os.environ | token_environment(folder) | PATIENT
     environment.pop("RAY_ADDRESS", None)
     with network_of_hosts(num_hosts, folder) as hosts:
         cluster = Cluster(hosts, environment, folder / "rcpt.log")
