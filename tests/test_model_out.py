@@ -11,6 +11,7 @@ from watched_training import be_one_rank, make_job, make_mixture, trained
 
 from rcpt_ray.mixture.spec import MixtureSpec
 from rcpt_ray.mixture.tokenize import text_tokenizer
+from rcpt_ray.training.attempt import Attempt
 from rcpt_ray.training.head import add_losses
 from rcpt_ray.training.heldout import HeldoutMeter, mean_bits
 from rcpt_ray.training.job import TrainingJob
@@ -163,7 +164,7 @@ def test_the_best_checkpoint_is_kept_as_a_model(
     saved = {step: score for step, score in scores.items() if step % 2 == 0 and 0 < step < end}
     best = min(saved, key=lambda step: (saved[step], step))
     assert (folder / "best").exists() == (saved[best] < scores[end])
-    save_best(job, folder / "checkpoints", score=math.inf)
+    save_best(job, Attempt.newest(folder / "checkpoints"), score=math.inf)
     told = json.loads((folder / "best" / "provenance.json").read_text())
     assert (told["steps_done"], told["heldout_bits_per_byte"]) == (best, saved[best])
     bits = bits_of(loaded(folder / "best"), job)

@@ -195,6 +195,26 @@ def test_more_failures_than_allowed_end_the_training_with_a_sentence(
 
 
 @pytest.mark.slow
+def test_failures_are_counted_anew_where_the_training_got_on(
+    tmp_path: Path, tiny_model_folder: Path, mixture: Path, undisturbed: Path, ray_started: None
+) -> None:
+    """Three workers are killed one after another, where two failures would be too many."""
+    from rcpt_ray.training.on_ray import train_on_ray
+
+    job = job_of(tmp_path / "job", tiny_model_folder, mixture, NUM_ROWS, **SETTINGS, max_failures=1)
+    at_steps = [15, 55, 95]
+
+    def kill_one(row: dict[str, Any]) -> None:
+        if at_steps and row["step"] >= at_steps[0]:
+            at_steps.pop(0)
+            train_workers()[-1].kill()
+
+    train_on_ray([job], kill_one)
+    assert not at_steps, "the training ended before it could be disturbed"
+    assert_same_training(undisturbed, job.folder)
+
+
+@pytest.mark.slow
 def test_a_mistake_that_one_rank_comes_to_ends_the_run_with_its_words(
     tmp_path: Path, tiny_model_folder: Path, short_mixture: Path, ray_started: None
 ) -> None:

@@ -10,7 +10,6 @@ most one upload is under way. Price: the time of a copy in memory (see upload.py
 """
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from typing import Any
 from rcpt_ray.artifacts import write_atomic
 from rcpt_ray.errors import UserError
 from rcpt_ray.hardware import fast_number_format
+from rcpt_ray.training.attempt import Attempt
 from rcpt_ray.training.fragments import (
     counters_of,
     held_fragments,
@@ -32,7 +32,6 @@ from rcpt_ray.training.fragments import (
     tensors_of,
 )
 from rcpt_ray.training.saved import (
-    ATTEMPT,
     MARKER,
     WAITING,
     Saved,
@@ -79,13 +78,19 @@ class Checkpoints:
 
         self._folder, self._engine, self._rank, self._spec, self._beside = folder, engine, rank, spec, beside
         self._num_ranks, self._are_evaluated = torch.distributed.get_world_size(), are_evaluated
-        self._attempt = ""
+        self._attempt: Attempt | None = None
         self._snapshot = Snapshot()
         self._upload: Upload | None = None
         self._last_steps: int | None = None
         self._safe_steps: int | None = None
         self._num_bytes = 0
         """Of a checkpoint of all ranks; known from `load` on."""
+
+    @property
+    def attempt(self) -> Attempt:
+        """The attempt that `load` has begun; the same on every rank."""
+        assert self._attempt is not None, "load comes first"
+        return self._attempt
 
     def load(self) -> int:
         """Go on from the newest whole checkpoint; returns the steps done, 0 where there is none. All ranks call it.
@@ -99,8 +104,7 @@ class Checkpoints:
 
         told: list[Any] = [None]
         if self._rank == 0:
-            attempt = os.urandom(4).hex()
-            write_atomic(self._folder / ATTEMPT, attempt)
+            attempt = Attempt.begin(self._folder)
             remove_leftovers(self._folder)
             told = [(attempt, max(whole_checkpoints(self._folder), key=_steps, default=None))]
         torch.distributed.broadcast_object_list(told, src=0)
@@ -177,7 +181,8 @@ class Checkpoints:
 
     def _write(self, steps_done: int, score: float | None, copies: dict[str, Any], metadata: dict[str, str]) -> None:
         """In the upload's thread: write this rank's part; rank 0 then waits for all parts and says that it is whole."""
-        path = self._folder / checkpoint_name(steps_done, self._attempt)
+        self.attempt.require_newest()
+        path = self._folder / checkpoint_name(steps_done, self.attempt.name)
         write_part(path / part_name(self._rank, self._num_ranks), copies, metadata)
         if self._rank > 0:
             return
@@ -191,8 +196,7 @@ class Checkpoints:
         for file in self._beside:
             if file.exists():
                 make_durable(file)
-        if (self._folder / ATTEMPT).read_text(encoding="utf-8") != self._attempt:
-            raise RuntimeError("another attempt has begun")
+        self.attempt.require_newest()
         if self._are_evaluated:
             (path / WAITING).touch()
         precision = fast_number_format(self._spec.precision)

@@ -5,7 +5,7 @@ watch.py.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from rcpt_ray.training.checkpoint import Checkpoints
@@ -22,17 +22,23 @@ from rcpt_ray.training.watch import HELDOUT, STEPS, Watch
 
 
 def train(
-    job: TrainingJob, rank: int, feed: Feed | None = None, machine_leaves: Callable[[], bool] | None = None
+    job: TrainingJob,
+    rank: int,
+    feed: Feed | None = None,
+    machine_leaves: Callable[[], bool] | None = None,
+    nodes: Sequence[str] = (),
 ) -> None:
     """Train to the end of the feed, the mixture's rows by index where none is given; all ranks call it.
 
     `machine_leaves` is asked by all ranks after each step, with one answer for all: whether to take a checkpoint now.
+    `nodes` are those of all ranks, for attempts.jsonl.
 
     A job whose model is there is finished, and nothing is done. Rank 0 appends each step's row (records.STEP) to
     steps.jsonl and, at the end, the model is in `model/`.
 
     Raises:
         TrainingStopped: on every rank alike, where a step is beyond the bounds of training.guard.
+        AttemptOver: another attempt at the training has begun meanwhile.
         TrainingGivenUp: on every rank alike, where held-out bits per byte fall behind training.guard.others.
     """
     if (job.folder / "model").exists():
@@ -49,7 +55,9 @@ def train(
         job.folder / CHECKPOINTS, engine, rank, job.spec, beside=rows, are_evaluated=job.beside is not None
     )
     steps_done = checkpoints.load()
-    watch = Watch(job, engine, rank, steps_done)
+    if rank == 0:
+        checkpoints.attempt.record(job.folder, steps_done, nodes)
+    watch = Watch(job, engine, rank, steps_done, checkpoints.attempt)
     skips_overflow = job.spec.precision == "fp16"
     guard = Guard(job.spec.guard, watch.losses, skips_overflow=skips_overflow)
     feed.start(steps_done)
@@ -82,8 +90,8 @@ def train(
     watch.close()
     checkpoints.close()
     if rank == 0 and job.spec.keep_best_checkpoint:
-        save_best(job, job.folder / CHECKPOINTS, watch.score_of(steps_done))
-    save_model(engine, job, rank)
+        save_best(job, checkpoints.attempt, watch.score_of(steps_done))
+    save_model(engine, job, rank, checkpoints.attempt)
     torch.distributed.barrier()
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rcpt_ray.artifacts import write_atomic
+from rcpt_ray.training.attempt import Attempt
 from rcpt_ray.training.fragments import gather_weights
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.model_card import model_card, provenance, public_name
@@ -36,20 +37,28 @@ _NOTHING: Final[Mapping[str, Any]] = {}
 _SAFETENSORS_FORMATS: Final = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
-def save_model(engine: Any, job: TrainingJob, rank: int) -> None:
-    """Write the model beside its place in the job's folder, then rename it into it; all ranks call it."""
+def save_model(engine: Any, job: TrainingJob, rank: int, attempt: Attempt) -> None:
+    """Write the model beside its place in the job's folder, then rename it into it; all ranks call it.
+
+    Raises:
+        AttemptOver: another attempt has begun meanwhile; nothing is put into the place.
+    """
     weights = gather_weights(engine, rank)
     if weights is not None:
-        _save_whole(job, weights, "model", {})
+        _save_whole(job, weights, "model", {}, attempt)
 
 
-def save_best(job: TrainingJob, checkpoints: Path, score: float | None) -> None:
-    """Write best/ from the checkpoint that is better than the end, whose score is given; one rank calls it."""
-    best = best_checkpoint(checkpoints)
+def save_best(job: TrainingJob, attempt: Attempt, score: float | None) -> None:
+    """Write best/ from the checkpoint that is better than the end, whose score is given; one rank calls it.
+
+    Raises:
+        AttemptOver: another attempt has begun meanwhile; nothing is put into the place.
+    """
+    best = best_checkpoint(attempt.checkpoints)
     if best is None or best.score is None or (score is not None and score <= best.score):
         return
     told = {"steps_done": best.steps_done, "heldout_bits_per_byte": best.score}
-    _save_whole(job, read_weights(best), "best", told)
+    _save_whole(job, read_weights(best), "best", told, attempt)
 
 
 def save_checkpoint_model(job: TrainingJob, saved: Saved | None, folder: Path) -> None:
@@ -62,12 +71,14 @@ def save_checkpoint_model(job: TrainingJob, saved: Saved | None, folder: Path) -
     tokenizer.save_pretrained(folder)
 
 
-def _save_whole(job: TrainingJob, trained: dict[str, Any], name: str, told: dict[str, Any]) -> None:
+def _save_whole(job: TrainingJob, trained: dict[str, Any], name: str, told: dict[str, Any], attempt: Attempt) -> None:
     """The folder of that name, whole or not at all; `told` goes into its provenance."""
+    attempt.require_newest()
     adapter = job.folder / "adapter" if name == "model" else None
     model, tokenizer = _merged(job, trained, adapter)
-    temporary = job.folder / f".{name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    for left_by_another in job.folder.glob(f".{name}.*.tmp"):
+        shutil.rmtree(left_by_another, ignore_errors=True)
+    temporary = job.folder / f".{name}.{attempt.name}.tmp"
     _save_weights(model, temporary, job)
     tokenizer.save_pretrained(temporary)
     _write_words(temporary, job, is_adapter=False, told=told)
@@ -75,6 +86,7 @@ def _save_whole(job: TrainingJob, trained: dict[str, Any], name: str, told: dict
         shutil.copymode(temporary / "config.json", file)  # weights are saved for their owner alone
         with file.open("rb") as content:
             os.fsync(content.fileno())
+    attempt.require_newest()
     shutil.rmtree(job.folder / name, ignore_errors=True)
     temporary.rename(job.folder / name)
 

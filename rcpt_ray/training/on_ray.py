@@ -5,8 +5,9 @@ go on from the newest whole checkpoint. The driver follows steps.jsonl for its p
 called, because it blocks each step until Ray Train's next poll, every two seconds.
 
 A worker that dies, hangs or cannot write its checkpoint ends the attempt, and Ray Train starts the workers again, up to
-`max_failures` times; machines that leave (spot notices) are not counted. What another attempt would only repeat (the
-user's mistake, a loss that is no number) is returned by the workers instead of raised, and raised by the driver.
+`max_failures` times, counted anew where that got the training on; machines that leave with a notice are not counted.
+What another attempt would only repeat (the user's mistake, a loss that is no number) is returned by the workers instead
+of raised, and raised by the driver.
 
 Workers whose machines are not there yet are asked for again every minute, for as long as it takes: that is no failure.
 """
@@ -19,8 +20,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray.train
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchTrainer
 
 from rcpt_ray import cluster
 from rcpt_ray.errors import UserError
@@ -28,8 +29,10 @@ from rcpt_ray.submission.secrets import load_secrets
 from rcpt_ray.training.guard import TrainingStopped
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.loop import train
+from rcpt_ray.training.process_group_on_ray import NodeAddressConfig
 from rcpt_ray.training.refusal import refusal_of, refuse
 from rcpt_ray.training.row_file import Follower
+from rcpt_ray.training.saved import CHECKPOINTS, latest_checkpoint
 from rcpt_ray.training.stream.on_ray import data_of, feed_of
 from rcpt_ray.training.stream.work import StreamWork
 from rcpt_ray.training.waits import named_waits
@@ -50,7 +53,7 @@ def train_on_ray(
 
     Raises:
         UserError, TrainingStopped: what a worker ended with.
-        ray.train.TrainingFailedError: more failures than `max_failures`.
+        ray.train.TrainingFailedError: more failures than `max_failures` with no further checkpoint.
     """
     spec = jobs[0].spec
     # Ray Train's own barriers have no limit, and a worker that does not answer is given ten minutes.
@@ -61,7 +64,7 @@ def train_on_ray(
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"jobs": list(jobs), "stream": stream},
-        torch_config=TorchConfig(
+        torch_config=NodeAddressConfig(
             backend="nccl" if spec.gpus_per_worker else "gloo", timeout_s=spec.collective_timeout_s
         ),
         scaling_config=ScalingConfig(
@@ -82,12 +85,31 @@ def train_on_ray(
     follower = threading.Thread(target=_follow, args=(rows, ended, on_row), daemon=True)
     follower.start()
     try:
-        ended_with = trainer.fit().return_value
+        ended_with = _while_it_gets_on(lambda: trainer.fit().return_value, jobs)
     finally:
         ended.set()
         follower.join()
     if isinstance(ended_with, Exception):
         raise ended_with
+
+
+def _while_it_gets_on(fit: Callable[[], Any], jobs: Sequence[TrainingJob]) -> Any:
+    """What `fit` returns, called again where it has failed but left a further checkpoint or a model.
+
+    A training of days on machines that vanish fails more often than any number that is right for one of hours.
+    """
+    while True:
+        before = _how_far(jobs)
+        try:
+            return fit()
+        except TrainingFailedError:
+            if jobs[0].spec.max_failures == 0 or _how_far(jobs) == before:
+                raise
+
+
+def _how_far(jobs: Sequence[TrainingJob]) -> list[tuple[bool, int | None]]:
+    """Of each job, whether its model is there, and its newest whole checkpoint."""
+    return [((job.folder / "model").exists(), latest_checkpoint(job.folder / CHECKPOINTS)) for job in jobs]
 
 
 def _worker(config: dict[str, Any]) -> Exception | None:
@@ -103,6 +125,7 @@ def _worker(config: dict[str, Any]) -> Exception | None:
     import torch
 
     torch.set_num_threads(jobs[0].spec.cpus_per_worker)
+    nodes = _nodes_of_ranks(context.get_world_size())
     for job in jobs:
         refused = refusal_of(job)
         if refused is not None:
@@ -110,7 +133,7 @@ def _worker(config: dict[str, Any]) -> Exception | None:
         try:
             load_secrets()
             with named_waits(job.spec.collective_timeout_s):
-                train(job, rank, feed, _machine_leaves(rank))
+                train(job, rank, feed, _machine_leaves(rank), nodes)
         except TrainingStopped as stopped:
             return stopped  # on every rank alike
         except UserError as mistake:
@@ -119,6 +142,15 @@ def _worker(config: dict[str, Any]) -> Exception | None:
             raise
         gc.collect()
     return None
+
+
+def _nodes_of_ranks(num_ranks: int) -> list[str]:
+    """Ray's ids of the nodes that the ranks are on, in the order of the ranks; all of them call it."""
+    import torch
+
+    nodes = [""] * num_ranks
+    torch.distributed.all_gather_object(nodes, ray.get_runtime_context().get_node_id())
+    return nodes
 
 
 def _machine_leaves(rank: int) -> Callable[[], bool]:

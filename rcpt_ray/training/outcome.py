@@ -18,6 +18,7 @@ from rcpt_ray.evaluation.beside import Beside
 from rcpt_ray.evaluation.beside_record import finish_record
 from rcpt_ray.records import HELDOUT_BITS, STEP
 from rcpt_ray.terminal import Bar
+from rcpt_ray.training.attempt import ATTEMPTS
 from rcpt_ray.training.guard import forget_stop
 from rcpt_ray.training.heldout import bits_by_domain
 from rcpt_ray.training.job import TrainingJob
@@ -124,6 +125,7 @@ def finish_steps(job: TrainingJob, num_steps: int) -> tuple[list[dict[str, Any]]
     """The rows of all steps, written to steps.parquet, and their figures; what only the training needed is removed."""
     folder = job.folder
     rows, heldout = read_rows(folder / STEPS), read_rows(folder / HELDOUT)
+    attempts = read_rows(folder / ATTEMPTS)
     peak = json.loads((folder / PEAK).read_text(encoding="utf-8"))
     assert len(rows) == num_steps, f"{len(rows)} steps were recorded but {num_steps} planned"
     write_table(folder / "steps.parquet", pa.Table.from_pylist(rows, schema=STEP))
@@ -137,6 +139,8 @@ def finish_steps(job: TrainingJob, num_steps: int) -> tuple[list[dict[str, Any]]
     return rows, {
         "num_steps": num_steps,
         "num_workers": job.plan.num_workers,
+        "num_attempts": len(attempts),
+        "num_nodes": len({node for attempt in attempts[-1:] for node in attempt["nodes"]}),
         "worker_hours": worker_hours,
         "gpu_hours": worker_hours * job.spec.gpus_per_worker,
         "precision": peak.pop("precision"),

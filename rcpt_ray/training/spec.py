@@ -111,7 +111,8 @@ class TrainingSpec(Settings):
     guard: Annotated[GuardSpec, NOT_IN_FINGERPRINT] = GuardSpec()
     """When training stops by itself."""
     max_failures: Annotated[int, Field(ge=0), NOT_IN_FINGERPRINT] = 3
-    """Failures of workers after which the stage gives up; each goes on from the last whole checkpoint."""
+    """Failures of workers after which the stage gives up; each goes on from the last whole checkpoint. They are
+    counted anew where they left a further one."""
 
     def defining(self) -> dict[str, Any]:
         """The settings that define a result; those of the streaming feed where it is used."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from rcpt_ray.artifacts import write_atomic
 from rcpt_ray.hardware import fast_number_format
+from rcpt_ray.training.attempt import Attempt
 from rcpt_ray.training.batch import Batch
 from rcpt_ray.training.flops import device_peak, model_size, operations_per_token
 from rcpt_ray.training.heldout import HeldoutMeter, mean_bits
@@ -33,7 +34,8 @@ _NOT_SHOWN = ("step", "num_tokens", "memory_bytes")
 class Watch:
     """Records steps and measures held-out documents."""
 
-    def __init__(self, job: TrainingJob, engine: Any, rank: int, steps_done: int) -> None:
+    def __init__(self, job: TrainingJob, engine: Any, rank: int, steps_done: int, attempt: Attempt) -> None:
+        """AttemptOver where another attempt than this has begun: the files of rows are cut anew."""
         import torch
 
         self._job, self._engine, self._steps_done = job, engine, steps_done
@@ -44,6 +46,7 @@ class Watch:
         _forget_memory_peak()
         recorded: list[Any] = [None]
         if rank == 0:
+            attempt.require_newest()
             steps = RowFile(job.folder / STEPS, lambda row: row["step"] < steps_done)
             heldout = RowFile(job.folder / HELDOUT, lambda row: row["step"] <= steps_done)
             assert len(steps.kept) == steps_done, f"{len(steps.kept)} rows but {steps_done} steps are done"
