@@ -36,5 +36,7 @@ if [ ! -e "$stamp" ]; then
   "$venv/bin/pip" install --quiet --retries 10 -c "$project/requirements/gpu.txt" "$project[gpu]"
   touch "$stamp"
 fi
-# The code is never part of the stamp: it changes more often than the packages.
+# The code is never part of the stamp: it changes more often than the packages. What was built of it before would keep
+# modules that are no more.
+rm -rf "$project/build"
 "$venv/bin/pip" install --quiet --no-deps --no-build-isolation --force-reinstall "$project"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from rcpt_ray import __version__
 from rcpt_ray.errors import UserError
-from rcpt_ray.submission import arguments
+from rcpt_ray.submission import arguments as jobs
 
 _STAGE_VERBS = {
     "run": ("report", "everything, from corpus to report"),
@@ -72,8 +72,8 @@ def _dispatch(options: argparse.Namespace) -> None:
             print(f"report   {folder / 'report.html'}\nreport   {folder / 'report.md'}")
         case "models":
             _models(options)
-        case verb if verb in arguments.VERBS:
-            sys.exit(arguments.run_verb(options))
+        case verb if verb in jobs.VERBS:
+            sys.exit(jobs.run_verb(options))
         case verb:
             from rcpt_ray.command import run_command
             from rcpt_ray.recipe import load_recipe
@@ -174,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     for tier, least in (("easy", 1.0), ("medium", 0.6), ("hard", 0.3)):
         words = f"the least share of right answers of an {tier} question" if tier == "easy" else f"the same of {tier}"
         difficulty.add_argument(f"--{tier}", type=float, default=least, metavar="SHARE", help=f"{words} ({least:g})")
-    arguments.add_verbs(verbs, _add_recipe, [*_STAGE_VERBS, "sweep"])
+    jobs.add_verbs(verbs, _add_recipe, [*_STAGE_VERBS, "sweep"])
     doctor = verbs.add_parser("doctor", help="check this machine, and what a recipe needs, and say what to do")
     _add_recipe(doctor, nargs="?")
     actions = verbs.add_parser("models", help="models by name").add_subparsers(dest="action", required=True)

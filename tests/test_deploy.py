@@ -206,6 +206,9 @@ SAID = (
     "is being made by another rcpt process; wait for it or give another run=",
     "cannot be written (",
     "nobody works on it since",
+    "another worker gave no answer for",
+    "refuses the token of",
+    "asks for a token and there is none in",
 )
 
 

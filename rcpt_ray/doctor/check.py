@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rcpt_ray.redact import printable
+
 
 @dataclass(frozen=True)
 class Check:
@@ -16,4 +18,4 @@ class Check:
     def line(self) -> str:
         """The finding as it is printed."""
         mark = "ok " if self.well else "FIX"
-        return f"{mark}  {self.name:24} {self.found}" + ("" if self.well else f"; {self.fix}")
+        return printable(f"{mark}  {self.name:24} {self.found}" + ("" if self.well else f"; {self.fix}"))

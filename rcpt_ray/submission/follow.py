@@ -17,7 +17,7 @@ from rcpt_ray.submission.names import Job
 PAUSE_S = 2.0
 _PATIENCE_S = 300.0
 _SILENCE_S = 30.0
-_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class LostConnection(Exception):

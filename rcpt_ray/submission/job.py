@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from rcpt_ray.cli import main
 from rcpt_ray.errors import UserError
+from rcpt_ray.redact import one_line
 from rcpt_ray.submission.secrets import load_secrets
 
 
@@ -16,7 +17,7 @@ def run_job(verb: str, arguments: Sequence[str]) -> int:
     try:
         load_secrets()
     except UserError as mistake:
-        print(f"rcpt: {mistake}", file=sys.stderr)
+        print(f"rcpt: {one_line(str(mistake))}", file=sys.stderr)
         return 2
     return main([verb, *arguments])
 

@@ -61,8 +61,8 @@ def load_secrets() -> None:
         UserError: a secret is nowhere on this machine, or in a file that cannot be used.
     """
     for name in checked_names(filter(None, os.environ.get(NAMES, "").split(","))):
-        if not os.environ.get(name):
-            os.environ[name] = _from_files(name)
+        # Of a variable that was made of a file, a last end of line is no part.
+        os.environ[name] = os.environ.get(name, "").rstrip("\r\n") or _from_files(name)
 
 
 def load_in_worker() -> None:
