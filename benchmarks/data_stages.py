@@ -15,6 +15,7 @@ import psutil
 from rich.console import Console
 
 from rcpt_ray import cluster
+from rcpt_ray.cluster import ClusterSpec
 from rcpt_ray.corpus.digest import shard_digest
 from rcpt_ray.corpus.prepare import prepare
 from rcpt_ray.corpus.spec import TRAIN_PARTS, CorpusSpec
@@ -22,7 +23,6 @@ from rcpt_ray.mixture.mix import MixtureInput, mix
 from rcpt_ray.mixture.spec import MixtureSpec
 from rcpt_ray.mixture.tokenize import text_tokenizer
 from rcpt_ray.models import resolve_model
-from rcpt_ray.recipe import ClusterSpec
 from rcpt_ray.spread import Spread
 from rcpt_ray.terminal import Bar
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from rcpt_ray import cluster
+from rcpt_ray.cluster import ClusterSpec
 from rcpt_ray.evaluation.job import EvaluationJob
 from rcpt_ray.evaluation.models import close_models, open_model
 from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.hardware import fast_number_format
 from rcpt_ray.mixture.tokenize import token_counter
-from rcpt_ray.recipe import ClusterSpec
 from rcpt_ray.settings import ModelSpec
 from rcpt_ray.thoughts.spec import ThoughtsSpec
 from rcpt_ray.thoughts.vllm_client import engine_arguments

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from rcpt_ray import cluster
+from rcpt_ray.cluster import ClusterSpec
 from rcpt_ray.corpus.digest import documents_schema
 from rcpt_ray.models import ResolvedModel
-from rcpt_ray.recipe import ClusterSpec
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts.generate import make_generation
 from rcpt_ray.thoughts.outcome import make_thoughts

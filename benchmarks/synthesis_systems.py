@@ -23,11 +23,11 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from rcpt_ray import cluster
+from rcpt_ray.cluster import ClusterSpec
 from rcpt_ray.corpus.digest import documents_schema
 from rcpt_ray.corpus.reading.read import read_path
 from rcpt_ray.mixture.tokenize import load_tokenizer
 from rcpt_ray.models import ResolvedModel, resolve_model
-from rcpt_ray.recipe import ClusterSpec
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts.generate import make_generation
 from rcpt_ray.thoughts.meter import read_meters

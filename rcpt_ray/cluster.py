@@ -1,4 +1,4 @@
-"""The only place that starts Ray, and what the cluster offers.
+"""Where the stages run: the only place that starts or joins Ray, and what the cluster offers.
 
 Inside `ray job submit` the job's cluster is used; otherwise `local` starts Ray for the length of the command, with
 its own processes only, for nobody else (local_on_ray.py), and ends those. Starting takes about five seconds, so it
@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from rcpt_ray.errors import UserError
+from rcpt_ray.settings import Machines, PositiveInt, Settings
 
 if TYPE_CHECKING:
     from rcpt_ray.local_on_ray import LocalRay
-    from rcpt_ray.recipe import ClusterSpec
 
 _SLIVER = 0.001  # of one, so that a thousand fit on a machine; CPUs and GPUs are what counts
 _OPEN = (
@@ -26,8 +26,28 @@ _local: "LocalRay | None" = None
 _say: Callable[[str], object] = print
 
 
-def connect(spec: "ClusterSpec") -> None:
-    """Start or join Ray, once; UserError if the cluster of `cluster.address` is not there."""
+class ClusterSpec(Settings):
+    """Where the stages run."""
+
+    address: str = "local"
+    """`local` starts Ray on this machine for the length of the command; `auto` or an address joins a running cluster.
+    Inside `ray job submit` the job's own cluster is always used."""
+    autoscales: bool = False
+    """Whether the cluster brings up machines on demand, so that a stage may ask for more than is there now."""
+    num_cpus: PositiveInt | None = None
+    """CPUs that a local Ray may use; null takes the machine's."""
+    cpu_machines: Machines = None
+    """The machines for work that needs CPUs alone, which is corpora, the selection of thoughts and mixtures."""
+
+
+def joined_address(spec: ClusterSpec) -> str | None:
+    """The cluster that a command joins, None where it starts a Ray of its own."""
+    address = os.environ.get("RAY_ADDRESS") or spec.address
+    return None if address == "local" else address
+
+
+def connect(spec: ClusterSpec) -> None:
+    """Start or join Ray, once; UserError if the cluster of `cluster.address` cannot be joined."""
     global _started, _local
     import ray
 
@@ -38,20 +58,42 @@ def connect(spec: "ClusterSpec") -> None:
         return
     # A worker that takes long to import its libraries on a busy machine is not a dead worker.
     os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")
-    if "RAY_ADDRESS" in os.environ or spec.address != "local":
-        address = os.environ.get("RAY_ADDRESS", spec.address)
-        try:
-            ray.init(address=address)
-        except ConnectionError:
-            raise UserError(
-                f"cluster.address={address}: no Ray cluster answers there; start one or set cluster.address=local"
-            ) from None
-    else:
+    address = joined_address(spec)
+    if address is None:
         _local = LocalRay(spec.num_cpus)
+    else:
+        _join(address)
     _started = True
     if not asks_for_token():
         _say(_OPEN)
     _set_data_context()
+
+
+def _join(address: str) -> None:
+    import ray
+
+    from rcpt_ray.local_on_ray import take_token
+
+    take_token()
+    try:
+        ray.init(address=address)
+    except ConnectionError:  # Ray 2.60 says no more than this to who has another token
+        raise UserError(
+            f"cluster.address={address}: no Ray cluster answers there, or none that knows this token; start one, set "
+            "cluster.address=local, or ask rcpt doctor RECIPE"
+        ) from None
+    except ray.exceptions.AuthenticationError:
+        raise UserError(
+            f"cluster.address={address} asks for a token and there is none here; copy the head's ~/.ray/auth_token "
+            "(mode 600), or set RAY_AUTH_TOKEN_PATH to it"
+        ) from None
+    except RuntimeError as error:
+        if "ersion mismatch" not in str(error):
+            raise
+        versions = " ".join(str(error).split())
+        raise UserError(
+            f"cluster.address={address} runs other versions ({versions}); install the same here and there"
+        ) from None
 
 
 def _set_data_context() -> None:
@@ -87,7 +129,7 @@ def of_machines(machines: str | None) -> dict[str, float]:
     return {} if machines is None else {machines: _SLIVER}
 
 
-def require(setting: str, cpus: float, gpus: float, spec: "ClusterSpec", machines: str | None = None) -> None:
+def require(setting: str, cpus: float, gpus: float, spec: ClusterSpec, machines: str | None = None) -> None:
     """UserError unless the cluster has so many CPUs and GPUs and such machines, or autoscales; call after `connect`."""
     import ray
 

@@ -64,6 +64,13 @@ class LocalRay:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+def take_token() -> None:
+    """Have this process send the user's token where there is one: for an address that is given Ray does not look."""
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
 def asks_for_token() -> bool:
     """Whether the Ray that this process is in was asked to refuse who has no token."""
     from ray._private.authentication.authentication_utils import is_token_auth_enabled

@@ -68,7 +68,9 @@ def through_pool(dataset: Any, num_items: int, actor: type, arguments: dict[str,
     )
 
 
-def run_on_workers(work: Callable[[Any], Any], items: Sequence[Any], num_workers: int | None) -> Iterator[Any]:
+def run_on_workers(
+    work: Callable[[Any], Any], items: Sequence[Any], num_workers: int | None, machines: str | None = None
+) -> Iterator[Any]:
     """The result of `work` for each item as it comes, by so many workers of one CPU, None for one on each CPU there is.
 
     Raises:
@@ -88,6 +90,7 @@ def run_on_workers(work: Callable[[Any], Any], items: Sequence[Any], num_workers
             max_tasks_in_flight_per_actor=2,
         ),
         num_cpus=1,
+        resources=cluster.of_machines(machines) or None,
     )
     for row in _rows(dataset):
         yield pickle.loads(row["result"])

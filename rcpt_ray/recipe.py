@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from rcpt_ray.cluster import ClusterSpec
 from rcpt_ray.comparison import ComparisonSpec, Variant, check_comparison, in_domain, variants_of
 from rcpt_ray.corpus.spec import CorpusSpec
 from rcpt_ray.errors import UserError
@@ -21,7 +22,7 @@ from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.mixture.spec import MixtureSpec
 from rcpt_ray.redact import refuse_secrets
 from rcpt_ray.report.spec import ReportSpec
-from rcpt_ray.settings import ModelSpec, PositiveInt, Settings
+from rcpt_ray.settings import ModelSpec, Settings
 from rcpt_ray.sweep.spec import SweepSpec
 from rcpt_ray.sweep.trial_recipe import check_sweep
 from rcpt_ray.thoughts.spec import ThoughtsSpec
@@ -30,18 +31,6 @@ from rcpt_ray.training.stream.rules import refuse_for_stream
 from rcpt_ray.yaml_text import parse_yaml, plain, read_yaml
 
 _NOT_FOR_ARMS = ("run", "name", "arms", "cluster", "student", "corpus", "report", "evaluation", "comparison", "sweep")
-
-
-class ClusterSpec(Settings):
-    """Where the stages run."""
-
-    address: str = "local"
-    """`local` starts Ray on this machine for the length of the command; `auto` or an address joins a running cluster.
-    Inside `ray job submit` the job's own cluster is always used."""
-    autoscales: bool = False
-    """Whether the cluster brings up machines on demand, so that a stage may ask for more than is there now."""
-    num_cpus: PositiveInt | None = None
-    """CPUs that a local Ray may use; null takes the machine's."""
 
 
 class ArmSpec(Settings):

@@ -8,12 +8,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from rcpt_ray.cluster import ClusterSpec
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _MUCH_BYTES = 64 * 2**20
 _FILES_AT_ONCE = 8
+_WORKERS_ON_DEMAND = 32
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,10 @@ class Spread:
     """Workers on Ray; None decides by the size of the work."""
     connect: Callable[[], None]
     """Joins or starts Ray."""
+    is_on_demand: bool = False
+    """Whether machines come when they are asked for, so that the CPUs there are now say nothing."""
+    machines: str | None = None
+    """The machines of the workers, None for any."""
 
     def __call__(
         self, work: Callable[[Item], Result], items: Sequence[Item], num_bytes: int, num_threads: int = 3
@@ -39,7 +47,19 @@ class Spread:
         self.connect()
         from rcpt_ray.pool_on_ray import run_on_workers
 
-        yield from run_on_workers(work, items, self.num_workers)
+        num_workers = self.num_workers or (_WORKERS_ON_DEMAND if self.is_on_demand else None)
+        yield from run_on_workers(work, items, num_workers, self.machines)
+
+
+def spread_on(spec: "ClusterSpec", num_workers: int | None) -> Spread:
+    """Work on a recipe's cluster, on its machines for CPUs."""
+    from rcpt_ray import cluster
+
+    def connect() -> None:
+        cluster.connect(spec)
+        cluster.require("cluster.cpu_machines", 1, 0, spec, spec.cpu_machines)
+
+    return Spread(num_workers, connect, spec.autoscales, spec.cpu_machines)
 
 
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

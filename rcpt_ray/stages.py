@@ -20,7 +20,7 @@ from rcpt_ray.mixture import spec as mixture_spec
 from rcpt_ray.mixture.tokenize import token_counter
 from rcpt_ray.models import ResolvedModel
 from rcpt_ray.recipe import ArmSettings, Recipe
-from rcpt_ray.spread import Spread
+from rcpt_ray.spread import spread_on
 from rcpt_ray.stage import Built, Stage, Together
 from rcpt_ray.terminal import Bar
 from rcpt_ray.training import spec as training_spec
@@ -36,7 +36,7 @@ def corpus_stage(recipe: Recipe, tokenizer: ResolvedModel | None) -> Stage:
     spec = recipe.corpus
 
     def make(folder: Path, bar: Bar) -> Outcome:
-        spread = Spread(spec.num_workers, lambda: cluster.connect(recipe.cluster))
+        spread = spread_on(recipe.cluster, spec.num_workers)
         count_tokens = token_counter(tokenizer.path, tokenizer.trust_remote_code) if tokenizer else None
         return prepare(spec, recipe.seed, folder, bar, spread, evaluation_index(recipe), count_tokens)
 
@@ -92,7 +92,7 @@ def mixture_stage(
             budget, wanted = matched.record.tokens["all"], with_shares_of(matched.record, spec)
         draws = Matched.of(matched.record) if matched and spec.match_documents_of else None
         tokenizer = text_tokenizer(student.path, spec, folder / "tokenizer", student.trust_remote_code)
-        spread = Spread(spec.num_workers, lambda: cluster.connect(recipe.cluster))
+        spread = spread_on(recipe.cluster, spec.num_workers)
         return mix(given, wanted, budget, draws, variant.seed, tokenizer, folder, spread, bar)
 
     settings = spec.defining() | {"seed": variant.seed, "matches": None}

@@ -8,7 +8,7 @@ from rcpt_ray.corpus.spec import TRAIN_PARTS
 from rcpt_ray.decontamination import evaluation_digests, evaluation_index
 from rcpt_ray.models import ResolvedModel
 from rcpt_ray.recipe import ArmSettings, Recipe
-from rcpt_ray.spread import Spread, side_by_side
+from rcpt_ray.spread import side_by_side, spread_on
 from rcpt_ray.stage import Built, Stage
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts import spec as thoughts_spec
@@ -119,7 +119,7 @@ def select_stage(
         selection = make_selection(
             spec, teacher.path, words_of(prompt.words), evaluation_index(recipe), teacher.trust_remote_code
         )
-        spread = Spread(spec.num_workers, lambda: cluster.connect(recipe.cluster))
+        spread = spread_on(recipe.cluster, spec.num_workers)
         return select(parts, selection, folder, scores.path if scores else None, spread, bar)
 
     settings, inputs = spec.defining(), {"thoughts": generated.digest} | evaluation_digests(recipe)

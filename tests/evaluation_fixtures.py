@@ -130,8 +130,12 @@ def table_lm(say: Callable[[Row, int], str | Row], num_truncated: int = 0) -> An
     return TableLM()
 
 
-def stock_mmlu(model: Any, folder: Path, questions: list[Row], examples: list[Row], num_fewshot: int) -> dict[str, Row]:
-    """Subject and question -> the sample that lm-eval's own mmlu tasks log; their data alone is ours."""
+Key = tuple[str, str, tuple[str, ...]]
+"""Subject, question and choices: many questions of moral scenarios have the same words."""
+
+
+def stock_mmlu(model: Any, folder: Path, questions: list[Row], examples: list[Row], num_fewshot: int) -> dict[Key, Row]:
+    """The samples that lm-eval's own mmlu tasks log; their data alone is ours."""
     import lm_eval
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
@@ -156,20 +160,24 @@ def stock_mmlu(model: Any, folder: Path, questions: list[Row], examples: list[Ro
         log_samples=True,
     )
     return {
-        f"{name.removeprefix('mmlu_')}: {sample['doc']['question']}": sample
+        _key(name.removeprefix("mmlu_"), sample["doc"]): sample
         for name, samples in results["samples"].items()
         for sample in samples
     }
 
 
+def _key(subject: str, question: Row) -> Key:
+    return subject, question["question"], tuple(question["choices"])
+
+
 def assert_same_choices(
-    theirs: dict[str, Row], questions: list[Row], ours: list[Row], item_id: Callable[[Row], str]
+    theirs: dict[Key, Row], questions: list[Row], ours: list[Row], item_id: Callable[[Row], str]
 ) -> None:
     """Question by question: the same log-probabilities, so the same choice and the same score."""
     assert len(theirs) == len(questions) == len(ours)
     of_item = {row["item_id"]: row for row in ours}
     for question in questions:
-        sample, own = theirs[f"{question['subject']}: {question['question']}"], of_item[item_id(question)]
+        sample, own = theirs[_key(question["subject"], question)], of_item[item_id(question)]
         log_likelihoods = [float(responses[0][0]) for responses in sample["resps"]]
         assert own["log_likelihoods"] == pytest.approx(log_likelihoods, abs=1e-3)
         assert sample["acc"] == float(own["choice"] == own["answer"])

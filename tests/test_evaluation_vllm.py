@@ -13,6 +13,7 @@ import pytest
 from processes import PROJECT
 
 from rcpt_ray import cluster
+from rcpt_ray.cluster import ClusterSpec
 from rcpt_ray.errors import UserError
 from rcpt_ray.evaluation.cost import Held
 from rcpt_ray.evaluation.job import EvaluationJob
@@ -22,7 +23,6 @@ from rcpt_ray.evaluation.questions import LETTERS, read_questions
 from rcpt_ray.evaluation.spec import EvaluationSpec
 from rcpt_ray.evaluation.thinking import Answered
 from rcpt_ray.models import resolve_model
-from rcpt_ray.recipe import ClusterSpec
 
 pytestmark = pytest.mark.slow
 

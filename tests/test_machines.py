@@ -11,8 +11,8 @@ from processes import PROJECT, free_port, group, wait_until
 from ray_cluster import RAY, ray_head
 
 from rcpt_ray import cluster
+from rcpt_ray.cluster import ClusterSpec
 from rcpt_ray.errors import UserError
-from rcpt_ray.recipe import ClusterSpec
 
 STARTED = "Ray runtime started"
 ASK = """

@@ -23,10 +23,10 @@ from thoughts_fixtures import Row, complete, thought, write_thoughts
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import Outcome
 from rcpt_ray.blocks import block_ends
+from rcpt_ray.cluster import ClusterSpec
 from rcpt_ray.corpus.decontaminate import EvaluationIndex
 from rcpt_ray.corpus.evaluation_texts import read_evaluation_texts
 from rcpt_ray.corpus.spec import DecontaminationSpec
-from rcpt_ray.recipe import ClusterSpec
 from rcpt_ray.spread import Spread
 from rcpt_ray.thoughts.engine import Request
 from rcpt_ray.thoughts.fake_engine import FakeEngine

@@ -27,9 +27,9 @@ from training_runs import (
 )
 
 from rcpt_ray import cluster
+from rcpt_ray.cluster import ClusterSpec
 from rcpt_ray.command import StageFailed, failure
 from rcpt_ray.errors import UserError
-from rcpt_ray.recipe import ClusterSpec
 from rcpt_ray.terminal import Terminal
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.outcome import begin

@@ -13,7 +13,7 @@ from training_runs import Ranks, assert_same_training, finish, job_of, write_mix
 from watched_training import make_heldout
 
 from rcpt_ray import cluster
-from rcpt_ray.recipe import ClusterSpec
+from rcpt_ray.cluster import ClusterSpec
 from rcpt_ray.training.guard import STOPPED, TrainingGivenUp
 from rcpt_ray.training.guard_spec import GuardSpec, OthersSpec
 from rcpt_ray.training.in_turn import make_in_turn

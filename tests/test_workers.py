@@ -9,6 +9,7 @@ import pytest
 from mixture_fixtures import quiet_bar
 
 from rcpt_ray import cluster
+from rcpt_ray.cluster import ClusterSpec
 from rcpt_ray.corpus.digest import shard_digest
 from rcpt_ray.corpus.prepare import prepare
 from rcpt_ray.corpus.spec import TRAIN_PARTS, CorpusSpec
@@ -16,7 +17,6 @@ from rcpt_ray.errors import UserError
 from rcpt_ray.mixture.mix import MixtureInput, mix
 from rcpt_ray.mixture.spec import MixtureSpec
 from rcpt_ray.mixture.tokenize import text_tokenizer, token_counter
-from rcpt_ray.recipe import ClusterSpec
 from rcpt_ray.spread import Spread, here
 
 WORDS = [f"{first}{second}{third}" for first in "bdfgklmnprst" for second in "aeiou" for third in "nrlstm"]

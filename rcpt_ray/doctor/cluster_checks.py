@@ -4,7 +4,6 @@ Ray is asked in a process of its own (`on_ray.py`): with a wrong token or anothe
 Price: the start of a worker on each machine; machines that are not up are not waited for.
 """
 
-import os
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 from rcpt_ray.artifacts import run_path
 from rcpt_ray.cache import cache_folder
+from rcpt_ray.cluster import joined_address
 from rcpt_ray.doctor.check import Check
 from rcpt_ray.doctor.elsewhere import NoAnswer, ask, refusal
 from rcpt_ray.doctor.storage import MAX_SKEW_S, existing
@@ -26,15 +26,9 @@ _REACH = (
 )
 
 
-def address_of(recipe: Recipe) -> str | None:
-    """The address that a command would join, None where Ray is started for the length of the command."""
-    address = os.environ.get("RAY_ADDRESS", recipe.cluster.address)
-    return None if address == "local" else address
-
-
 def cluster_checks(recipe: Recipe) -> Iterator[Check]:
     """Nothing to say where Ray is started here; else reach, token, versions, machines, shared folders, clocks."""
-    address = address_of(recipe)
+    address = joined_address(recipe.cluster)
     if address is None:
         yield Check("cluster", True, "none: Ray is started here for the length of a command")
         return

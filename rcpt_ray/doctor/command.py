@@ -58,9 +58,9 @@ def groups(recipe: "Recipe | None") -> Iterator[Group]:
 
 
 def _joins_cluster(recipe: "Recipe | None") -> bool:
-    from rcpt_ray.doctor.cluster_checks import address_of
+    from rcpt_ray.cluster import joined_address
 
-    return recipe is not None and address_of(recipe) is not None
+    return recipe is not None and joined_address(recipe.cluster) is not None
 
 
 def _gpus_wanted_here(recipe: "Recipe | None") -> bool:

@@ -9,13 +9,13 @@ import ray
 
 from rcpt_ray import cluster
 from rcpt_ray.artifacts import Outcome
+from rcpt_ray.cluster import ClusterSpec
 from rcpt_ray.errors import UserError
 from rcpt_ray.evaluation.cost import with_cost
 from rcpt_ray.evaluation.job import EvaluationJob
 from rcpt_ray.evaluation.models import close_models, engines_used
 from rcpt_ray.evaluation.run import evaluate
 from rcpt_ray.evaluation.spec import EvaluationSpec
-from rcpt_ray.recipe import ClusterSpec
 from rcpt_ray.submission.secrets import load_secrets
 
 

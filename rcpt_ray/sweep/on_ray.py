@@ -18,8 +18,9 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from rcpt_ray import cluster
+from rcpt_ray.cluster import ClusterSpec
 from rcpt_ray.errors import reason_of
-from rcpt_ray.recipe import ClusterSpec, Recipe
+from rcpt_ray.recipe import Recipe
 from rcpt_ray.sweep.proposals import Proposals
 from rcpt_ray.sweep.result import Trial, TrialResult, read_result, write_result
 from rcpt_ray.sweep.room import Need, need_of_trial
