@@ -98,7 +98,7 @@ def test_machine_that_dies_while_its_clock_is_asked_breaks_no_other(monkeypatch:
     monkeypatch.setattr(on_ray, "_CLOCK_S", 0.0)
     ray.init(address="local", num_cpus=1, include_dashboard=False)
     try:
-        gone = {"NodeID": "f" * 56, "NodeManagerAddress": "10.0.0.9", "Resources": {}}
+        gone = {"NodeID": "a" * 56, "NodeManagerAddress": "10.0.0.9", "Resources": {}}
         told = on_ray._node(ray.put({"contents": []}), gone, is_ready=True, files=[])
     finally:
         ray.shutdown()

@@ -14,7 +14,7 @@ from rcpt_ray.ray_token import token_source
     [
         (
             "/tmp/much-too-long-for-sockets",
-            "has more than the 14 characters that leave room for the paths of Ray's sockets",
+            "has more than the 14 characters that leave room for the paths",
         ),
         ("/none-there", "must be a folder for Ray's sockets .No such file or directory."),
         ("/dev/null", "must be a folder for Ray's sockets .Not a directory."),
