@@ -3,8 +3,7 @@
 Files come in the order of their names, part by part of the path, wherever they are. In a folder the first of these
 kinds that is there is taken, and the others are left: tables (.parquet, .arrow, .jsonl, .ndjson), .json, then texts;
 so a README.md beside data is no document. Names that begin with a dot, and the `cache-*.arrow` of datasets, are left.
-Of the files taken, one that a link leads to from out of the folder is refused, because a folder from elsewhere could
-take in any file of this machine by it; only the snapshots of the hub's cache are made of such links.
+Of the files taken, one that lies out of the folder by a link is refused (links.py); one that the user names is not.
 
 Price: a local file is read once for its digest (remembered by its time of change); a remote one is not.
 """
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.fs as pa_fs
 
 from rcpt_ray.cache import remembered_sha256
+from rcpt_ray.corpus.reading.links import refuse_links_out
 from rcpt_ray.corpus.reading.object_store import file_system, first_words
 from rcpt_ray.corpus.reading.paths import scheme_of
 from rcpt_ray.errors import UserError
@@ -116,7 +116,8 @@ def list_files(setting: str, path: str, endings: Sequence[str] = ENDINGS) -> lis
             raise UserError(f"{setting}={path}: {file.name} is not {_either(endings)}; convert it or leave it out")
     if not files[0].is_remote:
         named = local_path(path)
-        _refuse_links_out([file for file in files if Path(file.path) != named])
+        paths = [(Path(file.path), file.inside.count("/")) for file in files]
+        refuse_links_out((path, path.parents[depth]) for path, depth in paths if path != named)
     return sorted(files, key=lambda file: file.path.split("/"))
 
 
@@ -177,29 +178,6 @@ def _local(file: Path, root: Path) -> SourceFile:
         shown = str(file).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         raise UserError(f"the name of {shown} is not UTF-8, so it can be no document's id; rename the file")
     return SourceFile(str(file), file.stat().st_size, "", file.relative_to(root).as_posix())
-
-
-def _refuse_links_out(files: Iterable[SourceFile]) -> None:
-    """UserError where a file that was found and not named is out of the folder, by a link of its own or of a folder."""
-    stays = dict[Path, bool]()
-    for file in files:
-        path = Path(file.path)
-        root = path.parents[file.inside.count("/")]
-        if path.parent not in stays:
-            stays[path.parent] = _stays_in(path.parent, root)
-        is_link = path.is_symlink()
-        if not stays[path.parent] or (is_link and not _stays_in(path, root)):
-            what = "is" if is_link else "lies behind"
-            raise UserError(
-                f"{path} {what} a link out of {root}; name it by itself if it is meant, or put a copy in its place"
-            )
-
-
-def _stays_in(link: Path, root: Path) -> bool:
-    """Whether a path leads into the folder, or into the blobs of the hub's cache where that is a snapshot."""
-    target, home = link.resolve(), root.resolve()
-    blobs = [parent.parent / "blobs" for parent in (home, *home.parents) if parent.name == "snapshots"]
-    return any(target.is_relative_to(folder) for folder in (home, *blobs))
 
 
 def is_unicode(text: str) -> bool:
