@@ -11,7 +11,7 @@ from rcpt_ray.errors import UserError
 
 
 def refuse_links_out(found: Iterable[tuple[Path, Path]]) -> None:
-    """UserError where a file that was found lies out of the folder it was found in, by a link of its own or of a folder.
+    """UserError where a file lies out of the folder that it was found in, by a link of its own or of a folder.
 
     Args:
         found: Each file with that folder.
