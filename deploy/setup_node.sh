@@ -12,9 +12,9 @@ stamp=$venv/made-of-$(cat "$project/requirements/gpu.txt" "$project/pyproject.to
 
 # A fresh image installs its own updates first and holds the lock.
 apt() { sudo DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=900 -qq "$@"; }
-if ! command -v mount.nfs4 >/dev/null || ! command -v gcc >/dev/null; then
+if ! command -v mount.nfs4 >/dev/null || ! command -v gcc >/dev/null || ! python3 -c "import ensurepip" 2>/dev/null; then
   apt update
-  apt install -y nfs-common build-essential
+  apt install -y nfs-common build-essential python3-venv
 fi
 
 sudo mkdir -p /shared
@@ -28,11 +28,11 @@ chmod 700 "$HOME/.rcpt/secrets"
 chmod 600 "$HOME/.ray/auth_token"
 
 if [ ! -e "$stamp" ]; then
-  if ! command -v "$HOME/.local/bin/uv" >/dev/null; then
-    curl --fail --silent --show-error --location --retry 5 "https://astral.sh/uv/$uv_version/install.sh" | sh
-  fi
-  rm -rf "$venv"
-  "$HOME/.local/bin/uv" venv --quiet --seed --python 3.11 "$venv"
+  rm -rf "$venv" "$HOME/uv"
+  # Of the machine's own Python, which may be another than 3.11: uv brings that one.
+  python3 -m venv "$HOME/uv"
+  "$HOME/uv/bin/pip" install --quiet --retries 10 "uv==$uv_version"
+  "$HOME/uv/bin/uv" venv --quiet --seed --python 3.11 "$venv"
   "$venv/bin/pip" install --quiet --retries 10 -c "$project/requirements/gpu.txt" "$project[gpu]"
   touch "$stamp"
 fi

@@ -7,6 +7,7 @@ happens when the first stage that needs Ray begins.
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ _OPEN = (
     "warning: the Ray of this command asks nobody for a token, so whoever reaches its ports can run code here; "
     "set RAY_AUTH_MODE=token (docs/security.md)"
 )
+_CONNECT_S = 5.0
 _started = False
 _local: "LocalRay | None" = None
 _say: Callable[[str], object] = print
@@ -71,9 +73,15 @@ def connect(spec: ClusterSpec) -> None:
 
 def _join(address: str) -> None:
     import ray
+    from ray._private.services import canonicalize_bootstrap_address
 
     from rcpt_ray.local_on_ray import take_token
 
+    # Ray itself asks an address at which nobody listens for many minutes.
+    found = canonicalize_bootstrap_address(address)
+    refused = refusal(found) if found else "no Ray is up on this machine"
+    if refused:
+        raise UserError(f"cluster.address={address}: {refused}; start one or set cluster.address=local")
     take_token()
     try:
         ray.init(address=address)
@@ -94,6 +102,18 @@ def _join(address: str) -> None:
         raise UserError(
             f"cluster.address={address} runs other versions ({versions}); install the same here and there"
         ) from None
+
+
+def refusal(address: str) -> str:
+    """Why nothing listens at host:port, in seconds; nothing where it does or where the address has no such form."""
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdecimal() or "/" in host:
+        return ""
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+    except OSError as error:
+        return f"nothing answers at {address} ({error.strerror or error})"
+    return ""
 
 
 def _set_data_context() -> None:

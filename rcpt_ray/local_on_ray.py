@@ -16,22 +16,24 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from rcpt_ray.errors import UserError
+from rcpt_ray.ray_token import token_source
+
 _OBJECT_STORE_BYTES = 2**30
 _MOST_CHARACTERS = 14
 """Of the folder for temporary files: below it, the path of a socket must stay within 107 characters."""
-_TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 class LocalRay:
-    """A Ray that this process started."""
+    """A Ray that this process started; UserError where RAY_TMPDIR is no folder that it can use."""
 
     def __init__(self, num_cpus: int | None) -> None:
         import ray
         from ray._private import ray_constants
 
-        self._folder = Path(tempfile.mkdtemp(prefix="rcpt-ray-", dir=_folder()))
+        self._folder = _new_folder()
         self._before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
-        if os.environ.get("RAY_AUTH_MODE", "token") == "token" and not any(os.environ.get(name) for name in _TOKENS):
+        if os.environ.get("RAY_AUTH_MODE", "token") == "token" and token_source().variable is None:
             os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
             _read_environment()
         # What Ray itself takes on macOS and Windows: one machine, on loopback. It replaces an address of 127.0.0.1 that
@@ -87,6 +89,20 @@ def _read_environment() -> None:
     native.AuthenticationTokenLoader.instance().reset_cache()
 
 
-def _folder() -> str:
-    asked = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    return asked if len(asked) <= _MOST_CHARACTERS else "/tmp"
+def _new_folder() -> Path:
+    asked = os.environ.get("RAY_TMPDIR")
+    if not asked:
+        usual = tempfile.gettempdir()
+        return Path(tempfile.mkdtemp(prefix="rcpt-ray-", dir=usual if len(usual) <= _MOST_CHARACTERS else "/tmp"))
+    way_out = "give a short path to a folder that is there and that you may write to, or unset RAY_TMPDIR"
+    if len(os.path.abspath(asked)) > _MOST_CHARACTERS:
+        raise UserError(
+            f"RAY_TMPDIR={asked} has more than the {_MOST_CHARACTERS} characters that leave room for the paths of "
+            f"Ray's sockets below it; {way_out}"
+        )
+    try:
+        return Path(tempfile.mkdtemp(prefix="rcpt-ray-", dir=os.path.abspath(asked)))
+    except OSError as error:
+        raise UserError(
+            f"RAY_TMPDIR={asked} must be a folder for Ray's sockets ({error.strerror}); {way_out}"
+        ) from None

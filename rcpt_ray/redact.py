@@ -33,9 +33,11 @@ _IN_HEADER = re.compile(
 )
 _MAY_BE_HEADER = re.compile("[Aa]uthorization|[Aa][Pp][Ii]-[Kk]ey")
 _SHAPES = re.compile(
-    r"\b(?:hf_\w{16,}|sk-[\w-]{16,}|AKIA[0-9A-Z]{16}|gh[opsur]_\w{20,}|xox[a-z]-[\w-]{10,})"
+    r"\b(?:hf_[A-Za-z0-9]{30,}|sk-[\w-]{20,}|AKIA[0-9A-Z]{16}|gh[opsur]_\w{20,}|xox[a-z]-[\w-]{10,})"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
 )
+_RANDOM = re.compile(r"(?=[A-Za-z]*\d)(?:(?=[a-z\d]*[A-Z])[A-Za-z\d]{12,}|[a-f\d]{32,})")
+"""The part of a key of OpenAI's form that no name has: digits and capitals mixed, or a long number in hexadecimal."""
 _STEERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters but tab and new line, and marks that turn the direction of writing."""
 
@@ -55,7 +57,7 @@ def redacted(text: str) -> str:
         text = _IN_QUERY.sub(rf"\1{_GONE}", _URL_USER.sub(_GONE, text))
     if _MAY_BE_HEADER.search(text):
         text = _IN_HEADER.sub(rf"\1{_GONE}", text)
-    return _SHAPES.sub(_GONE, text)
+    return _SHAPES.sub(_without_key, text)
 
 
 def printable(text: str) -> str:
@@ -116,6 +118,12 @@ class Redacting:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _without_key(shape: re.Match[str]) -> str:
+    """What is shown of a text of a known shape: all of it where it is only a name, such as sk-wikipedia-corpus-2024."""
+    is_name = shape[0].startswith("sk-") and not any(map(_RANDOM.match, re.split("[_-]", shape[0])))
+    return shape[0] if is_name else _GONE
 
 
 def _texts(values: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:

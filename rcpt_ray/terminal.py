@@ -10,12 +10,14 @@ written below Python, when it is closed; a process that was killed before leaves
 
 import contextlib
 import os
+import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TextIO, TypeVar, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -25,6 +27,7 @@ from rcpt_ray.redact import Redacting, printable, redacted
 
 _LINE_EVERY_S = 15.0
 _SILENT_AT_MOST_S = 60.0
+_PIECE_BYTES = 2**20
 T = TypeVar("T")
 
 
@@ -161,15 +164,30 @@ def quiet_terminal(log: Path) -> Iterator[Terminal]:
         os.dup2(saved_err, 2)
         os.close(saved_out)
         os.close(saved_err)
-        _take_secrets_out(log)
+        try:
+            _take_secrets_out(log)
+        except OSError as error:  # it must not hide how the command itself ended
+            print(f"warning: {log} could not be searched for secrets ({error.strerror})", file=sys.stderr)
 
 
 def _take_secrets_out(log: Path) -> None:
-    """Redact what native code and processes below wrote past Python, in place: others may have the file open."""
-    with log.open("r+", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        written = file.read()
-        mended = redacted(written)
-        if mended != written:
-            file.seek(0)
-            file.write(mended)
-            file.truncate()
+    """Redact what native code and processes below wrote past Python; a log without secrets stays as it is."""
+    with log.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        if all(redacted(piece) == piece for piece in _pieces(file)):
+            return
+        file.seek(0)
+        descriptor, beside = tempfile.mkstemp(prefix=f".{log.name}-", dir=log.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as mended:
+                mended.writelines(map(redacted, _pieces(file)))
+            shutil.copymode(log, beside)
+            os.replace(beside, log)
+        except BaseException:
+            Path(beside).unlink(missing_ok=True)
+            raise
+
+
+def _pieces(file: TextIO) -> Iterator[str]:
+    """The rest of a file, a megabyte of whole lines at a time: `redacted` looks through the environment for each."""
+    while lines := file.readlines(_PIECE_BYTES):
+        yield "".join(lines)

@@ -160,7 +160,8 @@ class _Loader(yaml.SafeLoader):
 
     def flatten_mapping(self, node: Any) -> None:
         for key, value in node.value:
-            if key.tag == "tag:yaml.org,2002:merge" and len(value.value) > _MAX_MERGED:
+            is_merge = key.tag == "tag:yaml.org,2002:merge"
+            if is_merge and isinstance(value, yaml.SequenceNode) and len(value.value) > _MAX_MERGED:
                 raise ValueError(f"more than {_MAX_MERGED} mappings are merged into one")
         super().flatten_mapping(node)
         self._num_merged += len(node.value)

@@ -28,7 +28,7 @@ def test_variable_wins_over_the_setting_and_local_is_always_a_ray_of_our_own(
 
 def test_cluster_that_is_not_there_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(UserError, match=r"cluster.address=127.0.0.1:9: no Ray cluster answers there"):
+    with pytest.raises(UserError, match=r"^cluster.address=127.0.0.1:9: nothing answers at [0-9.]+:9 "):
         connect(ClusterSpec(address="127.0.0.1:9"))
 
 

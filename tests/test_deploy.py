@@ -142,6 +142,14 @@ def test_set_up_without_a_share_says_what_it_wants() -> None:
     assert ran.returncode != 0 and "usage: setup_node.sh SERVER:PATH" in ran.stderr
 
 
+def test_set_up_runs_nothing_that_it_fetched_from_a_page() -> None:
+    """uv comes by pip, at the one version that is named."""
+    script = (PROJECT / "deploy" / "setup_node.sh").read_text()
+    assert not re.search(r"curl|wget|\|\s*(sudo )?(ba)?sh\b", script)
+    assert 'pip" install --quiet --retries 10 "uv==$uv_version"' in script
+    assert re.findall(r"^uv_version=([\d.]+)$", script, re.M) == re.findall(r"\d+\.\d+\.\d+", script)
+
+
 def test_versions_that_machines_get_are_those_of_the_project() -> None:
     gpu, cpu = (read_pins((PROJECT / "requirements" / f"{name}.txt").read_text()) for name in ("gpu", "cpu"))
     assert {name: gpu[name] for name in ("ray", "torch", "transformers", "deepspeed", "lm_eval")} == {

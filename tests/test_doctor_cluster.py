@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from processes import PROJECT, free_port, wait_until
 from ray_cluster import ray_head
 from test_doctor import assert_wants, recipe_of
 
+from rcpt_ray.doctor import on_ray
 from rcpt_ray.doctor.check import Check
 from rcpt_ray.doctor.cluster_checks import cluster_checks, judge
 
@@ -89,6 +91,18 @@ def test_address_where_nobody_listens_is_told_at_once(tmp_path: Path, monkeypatc
     address = f"127.0.0.1:{free_port()}"
     check = bad(list(cluster_checks(recipe_of(tmp_path, f"cluster.address={address}"))))
     assert_wants(check, f"nothing answers at {address}", "ray up cluster.yaml")
+
+
+def test_machine_that_dies_while_its_clock_is_asked_breaks_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray is asked for what can never be had, within no time."""
+    monkeypatch.setattr(on_ray, "_CLOCK_S", 0.0)
+    ray.init(address="local", num_cpus=1, include_dashboard=False)
+    try:
+        gone = {"NodeID": "a" * 56, "NodeManagerAddress": "10.0.0.9", "Resources": {}}
+        told = on_ray._node(ray.put({"contents": []}), gone, is_ready=True, files=[])
+    finally:
+        ray.shutdown()
+    assert told["ip"] == "10.0.0.9" and told["failure"]
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -98,6 +99,18 @@ def test_linked_folder_is_not_entered(tmp_path: Path) -> None:
     corpus.mkdir()
     (corpus / "own.txt").write_text("words of the corpus")
     (corpus / "more").symlink_to(tmp_path / "home", target_is_directory=True)
+    assert [row.texts for row in _source(corpus)] == [("words of the corpus",)]
+    with pytest.raises(UserError, match=r"more/private\.txt lies behind a link out of .*corpus; name it by itself"):
+        _source(corpus / "**" / "*.txt")  # Python 3.11 enters it here
+
+
+def test_links_that_are_not_read_refuse_nothing(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("the owner's own words")
+    corpus = tmp_path / "corpus"
+    (corpus / ".venv" / "bin").mkdir(parents=True)
+    (corpus / "own.jsonl").write_text('{"id": "a", "text": "words of the corpus"}\n')
+    for ignored in (".venv/bin/python.txt", ".hidden.jsonl", "README.md"):
+        (corpus / ignored).symlink_to(tmp_path / "elsewhere")
     assert [row.texts for row in _source(corpus)] == [("words of the corpus",)]
 
 
@@ -190,6 +203,67 @@ def test_code_of_a_model_runs_where_it_was_asked_for_and_is_told(model_with_code
     assert resolve_model(str(model_with_code), trust_remote_code=True).checksum != model.checksum
 
 
+TOKENIZERS = {
+    "with a fast form": "from transformers import PreTrainedTokenizerFast as Base\nclass Canary(Base): pass\n",
+    "Python alone": """from transformers import PreTrainedTokenizer as Base
+class Canary(Base):
+    vocab_size = 256
+    def __init__(self, **more): super().__init__(**more)
+    def get_vocab(self): return {chr(number): number for number in range(256)}
+    def _tokenize(self, text, **more): return list(text)
+    def _convert_token_to_id(self, token): return ord(token) % 256
+    def _convert_id_to_token(self, index): return chr(index)
+""",
+}
+
+
+def _with_tokenizer(model: Path, code: str) -> str:
+    """A model whose tokenizer is a class of its author's."""
+    (model / "canary_tokenizer.py").write_text(code)
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    config |= {"tokenizer_class": "Canary", "auto_map": {"AutoTokenizer": ["canary_tokenizer.Canary"] * 2}}
+    (model / "tokenizer_config.json").write_text(json.dumps(config))
+    return str(model)
+
+
+def test_tokenizer_of_a_models_author_reaches_workers_that_know_no_such_class(
+    model_with_code: Path, tmp_path: Path
+) -> None:
+    """As Ray sends it; the other process has never loaded the model."""
+    from ray import cloudpickle
+
+    from rcpt_ray.mixture.tokenize import load_tokenizer, token_counter
+    from rcpt_ray.thoughts.truncate import token_ends_of
+
+    path = _with_tokenizer(model_with_code, TOKENIZERS["with a fast form"])
+    assert type(load_tokenizer(path, True)).__module__.startswith("transformers_modules")
+    text = "Words — and <|more|> of them."
+    work = [token_ends_of(path, True), token_counter(path, True)]
+    (tmp_path / "work").write_bytes(cloudpickle.dumps(work))
+    code = (
+        "import pickle, sys; ends, count = pickle.load(open(sys.argv[1], 'rb')); "
+        "print(ends(sys.argv[2]), count([sys.argv[2]]))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "work"), text]
+    ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    expected = load_tokenizer(path, True)(
+        text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+    )["offset_mapping"]
+    assert ran.stdout.strip() == f"{[end for _, end in expected]} [{len(expected)}]", ran.stderr[-2000:]
+
+
+def test_tokenizer_that_is_python_alone_is_refused_where_workers_would_need_it(model_with_code: Path) -> None:
+    from rcpt_ray.mixture.tokenize import token_counter
+    from rcpt_ray.thoughts.truncate import token_ends_of
+
+    path = _with_tokenizer(model_with_code, TOKENIZERS["Python alone"])
+    with pytest.raises(UserError, match=r"the tokenizer of .*model \(Canary\) is Python of its author alone"):
+        token_counter(path, True)
+    ends = token_ends_of(path, True)  # no thought may need to be cut
+    with pytest.raises(UserError, match="is Python of its author alone"):
+        ends("words")
+
+
 def test_stock_tasks_download_no_scripts_of_metrics() -> None:
     import evaluate
 
@@ -258,3 +332,33 @@ def test_secrets_are_in_no_line_of_the_log_nor_on_the_screen(
     assert reason_of(ConnectionError(f"cannot reach {url}")) == (
         "ConnectionError: cannot reach https://***@host/v1?X-Amz-Signature=***"
     )
+
+
+def test_log_without_secrets_is_left_as_it_is_and_a_large_one_is_not_held_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "canarySECRET0123456789")
+    log = tmp_path / "log"
+    log.write_text(("words of a library " * 50 + "\n") * 12_000)
+    before = log.stat()
+    tracemalloc.start()
+    with quiet_terminal(log):
+        pass
+    assert (log.stat().st_ino, log.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    with quiet_terminal(log):
+        os.write(2, b"native canarySECRET0123456789\n")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < before.st_size * 0.7
+    assert log.stat().st_size == before.st_size + len("native ***\n")
+    assert log.stat().st_mode == before.st_mode and [file.name for file in tmp_path.iterdir()] == ["log"]
+
+
+def test_log_that_cannot_be_read_again_does_not_hide_the_commands_own_error(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log"
+    with pytest.raises(RuntimeError, match="its own"), quiet_terminal(log):
+        log.unlink()
+        raise RuntimeError("its own")
+    assert "log could not be searched for secrets" in capfd.readouterr().err

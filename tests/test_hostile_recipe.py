@@ -9,7 +9,8 @@ from rcpt_ray.artifacts import open_run
 from rcpt_ray.cli import main
 from rcpt_ray.errors import UserError
 from rcpt_ray.recipe import load_recipe
-from rcpt_ray.yaml_text import MAX_BYTES
+from rcpt_ray.redact import redacted, refuse_secrets
+from rcpt_ray.yaml_text import MAX_BYTES, parse_yaml
 
 TINY = "jobs/recipes/tiny.yaml"
 
@@ -134,3 +135,34 @@ def test_minus_zero_is_zero() -> None:
     """Else two equal recipes had two fingerprints."""
     spec = load_recipe(TINY, ["training.weight_decay=-0.0"]).training
     assert str(spec.weight_decay) == "0.0"
+
+
+@pytest.mark.parametrize(
+    "name", ["/shared/runs/hf_smollm2_135m_paper", "sk-wikipedia-corpus-2024", "sk-SmolLM2-135M-Instruct-on-Law"]
+)
+def test_name_that_begins_as_a_key_does_is_a_name(name: str) -> None:
+    refuse_secrets({"run": name})
+    assert redacted(f"cannot read {name}") == f"cannot read {name}"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "hf_" + "aBcDeFgHiJkLmNoPq" * 2,
+        "sk-" + "aB3dE6gH9jK2" * 4,
+        "sk-proj-" + "x_aB3dE6gH9jK2-" * 8,
+        "sk-ant-api03-aB3dE6gH9jK2mN5p-qR8s",
+        "sk-or-v1-" + "0a1b2c3d" * 8,
+    ],
+)
+def test_key_of_a_known_shape_is_refused(key: str) -> None:
+    with pytest.raises(UserError, match="run holds a user, password, key or token"):
+        refuse_secrets({"run": f"/shared/{key}"})
+    assert redacted(f"denied: {key}") == "denied: ***"
+
+
+def test_one_mapping_of_many_keys_is_merged_and_many_mappings_are_not() -> None:
+    base = "base: &base {" + ", ".join(f"k{number}: {number}" for number in range(60)) + "}\n"
+    assert len(parse_yaml(base + "own: {<<: *base, k0: x}", "this")["own"]) == 60
+    with pytest.raises(UserError, match="more than 50 mappings are merged"):
+        parse_yaml(base + f"own: {{<<: [{', '.join(['*base'] * 51)}]}}", "this")

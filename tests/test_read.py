@@ -320,6 +320,22 @@ def test_file_that_is_something_else_is_one_unreadable_row_beside_the_others(tmp
     assert name in refusal_of(tmp_path / "in" / name)
 
 
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_column_that_stands_twice_is_told_where_it_is_read(tmp_path: Path, ending: str) -> None:
+    def written(*names: str) -> Path:
+        table = pa.Table.from_arrays([pa.array(["words"]), pa.array(["others"]), pa.array(["x"])], names=list(names))
+        file = tmp_path / f"{'-'.join(names)}.{ending}"
+        if ending == "parquet":
+            pq.write_table(table, file)
+        else:
+            with pa.ipc.new_stream(str(file), table.schema) as stream:
+                stream.write_table(table)
+        return file
+
+    assert texts_of(written("text", "more", "more")) == [("words",)]
+    assert "there are 2 columns of the name text" in refusal_of(written("text", "text", "more"))
+
+
 def test_cut_parquet_file_does_not_hide_the_files_after_it(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "a.parquet")
     write(tmp_path / "a.parquet", (tmp_path / "a.parquet").read_bytes()[:-20])

@@ -8,6 +8,8 @@ import re
 import shutil
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +19,7 @@ from thoughts_fixtures import generation_of
 
 from rcpt_ray.cli import main
 from rcpt_ray.errors import UserError
+from rcpt_ray.evaluation.beside import Point
 from rcpt_ray.recipe import load_recipe
 from rcpt_ray.submission.follow import GivenUp, LostConnection, follow
 from rcpt_ray.submission.names import Job, code_of, end_in_words, new_name, the_only
@@ -192,6 +195,23 @@ def test_engine_on_a_machine_without_the_secret_says_so(secrets: Path, tmp_path:
 
     (row,) = asyncio.run(answers())
     assert f"secret {SECRET} is nowhere on the machine" in row["failure"][0]
+
+
+def test_evaluations_and_trials_on_a_machine_without_the_secret_say_so(secrets: Path, tmp_path: Path) -> None:
+    """Before they do or load anything; the model is none."""
+    from rcpt_ray.evaluation import beside_on_ray, engines_on_ray
+    from rcpt_ray.sweep import on_ray as sweep_on_ray
+
+    secrets.unlink()
+    nowhere = f"secret {SECRET} is nowhere on the machine"
+    actor = engines_on_ray.EngineActor(str(tmp_path / "none"), generation_of().spec, 0)
+    assert nowhere in asyncio.run(actor.start())
+    training: Any = SimpleNamespace(beside=SimpleNamespace(job=SimpleNamespace(spec=SimpleNamespace(gpus=1))))
+    rows, failure = beside_on_ray._evaluate(training, Point(0))
+    assert not rows and nowhere in failure
+    nothing: Any = None
+    with pytest.raises(UserError, match=nowhere):
+        sweep_on_ray._run(nothing, nothing, tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["", "9", "a-b", "../x", "LD_PRELOAD", "PYTHONPATH", "PATH", "RAY_AUTH_TOKEN"])

@@ -12,9 +12,9 @@ from typing import Any
 
 from rcpt_ray.artifacts import run_path
 from rcpt_ray.cache import cache_folder
-from rcpt_ray.cluster import joined_address
+from rcpt_ray.cluster import joined_address, refusal
 from rcpt_ray.doctor.check import Check
-from rcpt_ray.doctor.elsewhere import NoAnswer, ask, refusal
+from rcpt_ray.doctor.elsewhere import NoAnswer, ask
 from rcpt_ray.doctor.storage import MAX_SKEW_S, existing
 from rcpt_ray.doctor.token import listening_check
 from rcpt_ray.recipe import Recipe

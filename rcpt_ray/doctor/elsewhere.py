@@ -1,12 +1,9 @@
 """Questions asked in a process of their own: what is broken may end a process, hang, or leave Ray half up in it."""
 
 import json
-import socket
 import subprocess
 import sys
 from typing import Any
-
-_CONNECT_S = 5.0
 
 
 class NoAnswer(RuntimeError):
@@ -33,15 +30,3 @@ def ask(module: str, *arguments: str, timeout_s: float) -> dict[str, Any]:
         said = [line for line in ran.stderr.splitlines() if line.strip()]
         raise NoAnswer(said[-1].strip() if said else f"ended with code {ran.returncode}")
     return answer
-
-
-def refusal(address: str) -> str:
-    """Why nothing listens at host:port, in seconds; nothing where it does or where the address has no such form."""
-    host, separator, port = address.rpartition(":")
-    if not separator or not port.isdecimal() or "/" in host:
-        return ""
-    try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
-    except OSError as error:
-        return f"nothing answers at {address} ({error.strerror or error})"
-    return ""

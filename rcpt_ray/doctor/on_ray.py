@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rcpt_ray.doctor.elsewhere import refusal
+from rcpt_ray.cluster import refusal
 
 _TASK_S = 120.0
+_CLOCK_S = 30.0
+"""For a worker that is warm."""
 _COPY_TOKEN = "copy the head's ~/.ray/auth_token here (mode 600), or set RAY_AUTH_TOKEN_PATH to it"
 _PACKAGES = ("ray", "torch", "transformers", "vllm", "deepspeed", "rcpt-ray")
 
@@ -99,7 +101,8 @@ def _node(reference: Any, node: dict[str, Any], is_ready: bool, files: Sequence[
     if not is_ready:
         return known | {"failure": f"no task ran on it within {_TASK_S:.0f} s"}
     try:
-        said = ray.get(reference)
+        said = ray.get(reference, timeout=_TASK_S)
+        skew_s = _skew_s(node["NodeID"])
     except ray.exceptions.RayError as error:
         return known | {"failure": _first_line(error)}
     marks = zip(files, said.pop("contents"), strict=True)
@@ -107,7 +110,7 @@ def _node(reference: Any, node: dict[str, Any], is_ready: bool, files: Sequence[
         {"setting": setting, "folder": str(Path(path).parents[1]), "content": content}
         for (setting, _, path), content in ((file.partition("="), content) for file, content in marks)
     ]
-    return known | said | {"skew_s": _skew_s(node["NodeID"])}
+    return known | said | {"skew_s": skew_s}
 
 
 def _skew_s(node_id: str) -> float:
@@ -117,7 +120,7 @@ def _skew_s(node_id: str) -> float:
     there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node_id, soft=False)
     task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(lambda: time.time())
     asked_s = time.time()
-    said_s = float(ray.get(task.remote()))
+    said_s = float(ray.get(task.remote(), timeout=_CLOCK_S))
     return min(0.0, said_s - asked_s) or max(0.0, said_s - time.time())
 
 

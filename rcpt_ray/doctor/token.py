@@ -1,8 +1,7 @@
 """Ray's token: whether it is asked for, where it is, and who else may read it; and who may reach the dashboard.
 
-Ray looks for the token in RAY_AUTH_TOKEN, then in the file that RAY_AUTH_TOKEN_PATH names, then in ~/.ray/auth_token
-(Ray 2.60, ray-security/token-auth). Whoever has it may run code on the cluster, and `ray get-auth-token --generate`
-leaves a file that everybody on the machine can read.
+Whoever has it may run code on the cluster, and `ray get-auth-token --generate` leaves a file that everybody on the
+machine can read.
 """
 
 import ipaddress
@@ -14,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from rcpt_ray.doctor.check import Check
+from rcpt_ray.ray_token import token_source
 
 DASHBOARD_PORT = 8265
 _MAKE = "ray get-auth-token --generate > /dev/null && chmod 600 ~/.ray/auth_token"
@@ -26,12 +26,11 @@ def token_checks(needs_token: bool) -> Iterator[Check]:
         fix = "unset RAY_AUTH_MODE, or set it to token on every machine of the cluster"
         yield Check("token", False, f"RAY_AUTH_MODE={mode}: whoever reaches Ray may run code on it", fix)
         return
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        yield Check("token", True, "in RAY_AUTH_TOKEN")
-        return
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    file = Path(named) if named else Path.home() / ".ray" / "auth_token"
-    yield _file_check(file, is_named=bool(named), needs_token=needs_token)
+    source = token_source()
+    if source.file is None:
+        yield Check("token", True, f"in {source.words}")
+    else:
+        yield _file_check(source.file, is_named=source.variable is not None, needs_token=needs_token)
 
 
 def _file_check(file: Path, is_named: bool, needs_token: bool) -> Check:

@@ -23,6 +23,7 @@ from rcpt_ray import cluster
 from rcpt_ray.evaluation.beside import Point, Row, evaluate_point
 from rcpt_ray.evaluation.beside_record import BesideRecord
 from rcpt_ray.evaluation.room import Resources, has_room
+from rcpt_ray.submission.secrets import load_secrets
 from rcpt_ray.terminal import Bar
 from rcpt_ray.thoughts.spec import PoolSpec
 from rcpt_ray.training.job import TrainingJob
@@ -147,6 +148,7 @@ def _evaluate(training: TrainingJob, point: Point) -> tuple[list[Row], str]:
     if not training.beside.job.spec.gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves those of the machine to be seen
     try:
+        load_secrets()
         return evaluate_point(training, point), ""
     except Exception as error:  # the training goes on; the manifest tells it
         traceback.print_exc()

@@ -16,6 +16,7 @@ import ray
 from rcpt_ray import cluster
 from rcpt_ray.errors import UserError
 from rcpt_ray.evaluation.engine_work import EngineWork, Piece, Result
+from rcpt_ray.submission.secrets import load_secrets
 from rcpt_ray.thoughts.engine import EngineCannotStart
 from rcpt_ray.thoughts.spec import ThoughtsSpec
 
@@ -110,8 +111,9 @@ class EngineActor:
     async def start(self) -> str:
         """Bring vLLM up; why it cannot, or nothing."""
         try:
+            load_secrets()
             await self._work.start()
-        except EngineCannotStart as error:
+        except (EngineCannotStart, UserError) as error:
             return str(error)
         return ""
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rcpt_ray.errors import UserError
 from rcpt_ray.mixture.layout import Segment
 from rcpt_ray.mixture.spec import MixtureSpec
 from rcpt_ray.records import BOS_EOS, DELIMITER
@@ -51,7 +52,10 @@ class TokenizedDocuments:
 
 
 class BackendEncoder:
-    """Encodes with a tokenizer of the `tokenizers` library, on all cores that it may use."""
+    """Encodes with a tokenizer of the `tokenizers` library, on all cores that it may use.
+
+    Other processes get the library's own form of it, which they can read without Python files of the model's author.
+    """
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
@@ -59,6 +63,10 @@ class BackendEncoder:
 
     def __call__(self, texts: list[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def ends(self, text: str) -> list[int]:
+        """The position in a text where each of its tokens ends."""
+        return [end for _, end in self._backend.encode(text, add_special_tokens=False).offsets]
 
     def __getstate__(self) -> str:
         return str(self._backend.to_str())
@@ -96,7 +104,12 @@ def load_tokenizer(model_path: str, trust_remote_code: bool = False) -> Any:
 
 def token_counter(model_path: str, trust_remote_code: bool = False) -> TokenCounter:
     """A counter of a model's tokens, those that it adds around a text left out."""
-    return TokenCounter(_encoder(load_tokenizer(model_path, trust_remote_code)))
+    return TokenCounter(encoder_of(model_path, trust_remote_code))
+
+
+def encoder_of(model_path: str, trust_remote_code: bool = False) -> BackendEncoder:
+    """The encoder of a model's tokenizer; UserError where that has no form of the `tokenizers` library."""
+    return _encoder(load_tokenizer(model_path, trust_remote_code))
 
 
 def text_tokenizer(
@@ -161,5 +174,10 @@ def _flat(pieces: Sequence[list[int]]) -> npt.NDArray[np.int32]:
 
 def _encoder(tokenizer: Any) -> BackendEncoder:
     # A copy: the encoder's settings are not those of whoever else holds this tokenizer.
-    backend = tokenizer.backend_tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise UserError(
+            f"the tokenizer of {tokenizer.name_or_path} ({type(tokenizer).__name__}) is Python of its author alone, "
+            "which workers cannot run; give a model with a tokenizer.json, or save this one's in that form"
+        )
     return BackendEncoder(type(backend).from_str(backend.to_str()))

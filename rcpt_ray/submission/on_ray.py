@@ -2,6 +2,7 @@
 
 What the client raises is told in our words: a cluster that is not there, a token that is missing or wrong, another
 version of Ray. The client waits without limit for an answer and never tells, so requests get a limit of their own here.
+A job whose answer was lost may have been taken: it is sent again under the same name, which Ray takes once.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import aiohttp
 import ray
@@ -19,6 +20,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
 from rcpt_ray.errors import UserError
+from rcpt_ray.ray_token import home_file, token_source
 from rcpt_ray.submission.follow import PAUSE_S, LostConnection
 from rcpt_ray.submission.names import Job
 
@@ -26,7 +28,10 @@ _ANSWER_S = 60.0
 _BEGIN_S = 90.0
 """For a head that has just been started to take its first job."""
 _STOP_S = 120.0
-_NOT_UP = ("agent", "Agent")
+_NOT_ALLOWED = (401, 403)
+"""Statuses for no token and for a wrong one."""
+_NOT_UP = ("agent", "Agent", "Cannot connect to host")
+"""Of the last line of what a head says whose own parts do not find each other yet."""
 _CHATTER = (
     "ray.dashboard.modules.job.sdk",
     "ray.dashboard.modules.dashboard_sdk",
@@ -53,6 +58,9 @@ class RayJobs:
             environment: Variables of its processes, for anyone to see.
             hook: The dotted name of a function in the folder that each worker process calls first.
             facts: What is kept beside its name.
+
+        Raises:
+            UserError: it is not taken, or nobody can say whether it was.
         """
         runtime_env = {"working_dir": str(folder), "env_vars": dict(environment), "worker_process_setup_hook": hook}
         until_s = time.monotonic() + _BEGIN_S
@@ -64,20 +72,25 @@ class RayJobs:
             except RuntimeError as error:
                 if f"{name} already exists" in str(error):
                     return  # taken, though its answer was lost
-                if not any(word in str(error) for word in _NOT_UP) or time.monotonic() > until_s:
-                    raise UserError(f"{self.address} does not take the job: {_first_words(error)}") from None
-                time.sleep(PAUSE_S)
+                said = _last_words(error)
+                if not any(word in said for word in _NOT_UP) or time.monotonic() > until_s:
+                    raise UserError(f"{self.address} does not take the job: {said}") from None
             except LostConnection as lost:
-                raise UserError(f"{self.address} was lost while the job was sent ({lost}); submit it again") from None
+                if time.monotonic() > until_s:
+                    raise UserError(
+                        f"{self.address} was lost while job {name} was sent ({lost}), which it may have taken; see "
+                        "`rcpt jobs`, and submit it again if it is not there"
+                    ) from None
             else:
                 return
+            time.sleep(PAUSE_S)
 
     def jobs(self) -> list[Job]:
         """All jobs that were submitted there; UserError where nobody answers."""
         try:
             return [_job(details) for details in self._client.list_jobs() if details.submission_id]
         except (LostConnection, RuntimeError) as error:
-            raise UserError(f"{self.address} does not tell of its jobs: {_first_words(error)}; try again") from None
+            raise UserError(f"{self.address} does not tell of its jobs: {_last_words(error)}; try again") from None
 
     def stop(self, name: str) -> Job:
         """End a job, and return it when it is over.
@@ -94,7 +107,7 @@ class RayJobs:
                 time.sleep(PAUSE_S / 4)
                 job = self._now(name)
         except (LostConnection, RuntimeError) as error:
-            raise UserError(f"{self.address} does not say whether {name} ends: {_first_words(error)}") from None
+            raise UserError(f"{self.address} does not say whether {name} ends: {_last_words(error)}") from None
         if not job.is_over:
             raise UserError(f"job {name} was told to stop but still runs after {_STOP_S:.0f} s; try again")
         return job
@@ -110,9 +123,11 @@ class RayJobs:
             async for piece in pieces:
                 yield piece
         except aiohttp.WSServerHandshakeError as error:
+            if error.status in _NOT_ALLOWED:
+                _refuse_token(self.address, is_wrong=error.status == _NOT_ALLOWED[1])
             raise LostConnection(f"status {error.status}") from None
         except (aiohttp.ClientError, OSError, RuntimeError, TimeoutError) as error:
-            raise LostConnection(_first_words(error)) from None
+            raise LostConnection(_last_words(error)) from None
         finally:
             await pieces.aclose()
 
@@ -125,17 +140,19 @@ class RayJobs:
                     f"there is no job {name} at {self.address}, or no longer: a head that is started anew forgets its "
                     "jobs; `rcpt jobs` lists those that there are"
                 ) from None
-            raise LostConnection(_first_words(error)) from None
+            raise LostConnection(_last_words(error)) from None
 
 
 class _Client(JobSubmissionClient):
-    """Ray's client, with a limit on each answer."""
+    """Ray's client, with a limit on each answer; a token may be changed between two of them."""
 
     def _do_request(self, method: str, endpoint: str, **more: Any) -> Any:
         try:
             return super()._do_request(method, endpoint, timeout=_ANSWER_S, **more)
         except requests.exceptions.RequestException as error:
             raise LostConnection(type(error).__name__) from None
+        except AuthenticationError as error:
+            _refuse_token(self._address, is_wrong="Authentication failed" in str(error))
 
 
 def open_jobs(address: str) -> RayJobs:
@@ -156,8 +173,8 @@ def open_jobs(address: str) -> RayJobs:
             f"no Ray cluster answers at {address}; begin the tunnel to its head, or give --address or "
             "RAY_API_SERVER_ADDRESS"
         ) from None
-    except AuthenticationError as error:
-        raise UserError(_about_token(address, str(error))) from None
+    except UserError:
+        raise
     except (RuntimeError, ValueError, KeyError, requests.exceptions.RequestException):
         raise UserError(f"what answers at {address} is no dashboard of Ray; correct the address") from None
     if version != ray.__version__:
@@ -168,21 +185,16 @@ def open_jobs(address: str) -> RayJobs:
     return RayJobs(client, address)
 
 
-def _about_token(address: str, why: str) -> str:
-    file = Path("~/.ray/auth_token").expanduser()
-    # In Ray's own order.
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        source = "RAY_AUTH_TOKEN"
-    elif path := os.environ.get("RAY_AUTH_TOKEN_PATH"):
-        source = f"RAY_AUTH_TOKEN_PATH={path}"
-    else:
-        source = str(file)
-    ways = f"set RAY_AUTH_TOKEN_PATH to a file with the cluster's token, or write it into {file}"
+def _refuse_token(address: str, is_wrong: bool) -> NoReturn:
+    source = token_source().words
+    ways = f"set RAY_AUTH_TOKEN_PATH to a file with the cluster's token, or write it into {home_file()}"
     if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
-        return f"{address} asks for a token but RAY_AUTH_MODE=disabled sends none; set RAY_AUTH_MODE=token"
-    if "Authentication failed" in why:
-        return f"{address} refuses the token of {source}; {ways}"
-    return f"{address} asks for a token and there is none in {source}; {ways}"
+        said = f"{address} asks for a token but RAY_AUTH_MODE=disabled sends none; set RAY_AUTH_MODE=token"
+    elif is_wrong:
+        said = f"{address} refuses the token of {source}; {ways}"
+    else:
+        said = f"{address} asks for a token and there is none in {source}; {ways}"
+    raise UserError(said) from None
 
 
 def _job(details: Any) -> Job:
@@ -203,7 +215,7 @@ def _what(facts: Mapping[str, str], command: str) -> str:
     return " ".join(asked) or command
 
 
-def _first_words(error: BaseException) -> str:
+def _last_words(error: BaseException) -> str:
     """The last line of what a server says, which is the error itself where that is a traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" .")]
     return lines[-1][:300] if lines else type(error).__name__

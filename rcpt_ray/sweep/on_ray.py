@@ -21,6 +21,7 @@ from rcpt_ray import cluster
 from rcpt_ray.cluster import ClusterSpec
 from rcpt_ray.errors import reason_of
 from rcpt_ray.recipe import Recipe
+from rcpt_ray.submission.secrets import load_secrets
 from rcpt_ray.sweep.proposals import Proposals
 from rcpt_ray.sweep.result import Trial, TrialResult, read_result, write_result
 from rcpt_ray.sweep.room import Need, need_of_trial
@@ -96,6 +97,7 @@ def _loaded(spec: ClusterSpec) -> None:
 
 def _run(recipe: Recipe, trial: Trial, run: Path, folder: Path) -> None:
     began_s = time.monotonic()
+    load_secrets()
     cluster.connect(recipe.cluster)
     now = folder / "now" / f"{trial.name}.txt"
 

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rcpt_ray.errors import UserError
 from rcpt_ray.pool_on_ray import run_on_pool
+from rcpt_ray.submission.secrets import load_secrets
 from rcpt_ray.thoughts.engine import EngineCannotStart
 from rcpt_ray.thoughts.scores import Scoring, score_part
 
@@ -29,12 +31,13 @@ class ScoreActor:
     async def __call__(self, batch: dict[str, Any]) -> Any:
         """Score one part; yields nothing but whether it failed."""
         try:
+            load_secrets()
             if not self._are_up:
                 for scorer in self._scorers.values():
                     scorer.start()
                 self._are_up = True
             await score_part(Path(batch["part"][0]), Path(batch["target"][0]), self._scorers)
-        except EngineCannotStart as error:
+        except (EngineCannotStart, UserError) as error:
             yield {"failure": [f"thoughts.scores: the engine cannot start: {error}"]}
         else:
             yield {"failure": [""]}

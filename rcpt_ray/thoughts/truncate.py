@@ -5,9 +5,12 @@ Token ends come from the teacher's tokenizer as positions in the characters, so 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import regex
+
+from rcpt_ray.errors import UserError
 
 TokenEnds = Callable[[str], list[int]]
 """Text -> the position in it where each of its tokens ends."""
@@ -34,18 +37,20 @@ def words_as_tokens(text: str) -> list[int]:
 
 
 def token_ends_of(model_path: str, trust_remote_code: bool = False) -> TokenEnds:
-    """Token ends by the tokenizer in a model's folder."""
-    from rcpt_ray.mixture.tokenize import load_tokenizer
+    """Token ends by the tokenizer in a model's folder; can be sent to other processes.
 
-    tokenizer: Any = load_tokenizer(model_path, trust_remote_code)
+    Of a tokenizer that tells no positions the mistake is told when a thought must be cut, which may be never.
+    """
+    from rcpt_ray.mixture.tokenize import encoder_of
 
-    def ends(text: str) -> list[int]:
-        encoded = tokenizer(
-            text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
-        )
-        return [end for _, end in encoded["offset_mapping"]]
+    try:
+        return encoder_of(model_path, trust_remote_code).ends
+    except UserError as mistake:
+        return partial(_refuse, str(mistake))
 
-    return ends
+
+def _refuse(words: str, text: str) -> list[int]:
+    raise UserError(words)
 
 
 def truncate(text: str, max_tokens: int | None, ends: TokenEnds, whole_sentences: bool = False) -> Cut:

@@ -2,9 +2,8 @@
 
 Files come in the order of their names, part by part of the path, wherever they are. In a folder the first of these
 kinds that is there is taken, and the others are left: tables (.parquet, .arrow, .jsonl, .ndjson), .json, then texts;
-so a README.md beside data is no document. Names that begin with a dot, and the `cache-*.arrow` of datasets, are left. A
-link that leads out of the folder is refused, because a folder from elsewhere could take in any file of this machine by
-it; only the snapshots of the hub's cache are made of such links.
+so a README.md beside data is no document. Names that begin with a dot, and the `cache-*.arrow` of datasets, are left.
+Of the files taken, one that lies out of the folder by a link is refused (links.py); one that the user names is not.
 
 Price: a local file is read once for its digest (remembered by its time of change); a remote one is not.
 """
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.fs as pa_fs
 
 from rcpt_ray.cache import remembered_sha256
+from rcpt_ray.corpus.reading.links import refuse_links_out
 from rcpt_ray.corpus.reading.object_store import file_system, first_words
 from rcpt_ray.corpus.reading.paths import scheme_of
 from rcpt_ray.errors import UserError
@@ -93,7 +93,7 @@ def list_files(setting: str, path: str, endings: Sequence[str] = ENDINGS) -> lis
         endings: Those that are read, without compression.
 
     Raises:
-        UserError: no file, one of another ending, or a store that does not answer.
+        UserError: no file, one of another ending, a link out of the folder, or a store that does not answer.
     """
     match scheme_of(path):
         case None | "samples" | "file":
@@ -114,6 +114,10 @@ def list_files(setting: str, path: str, endings: Sequence[str] = ENDINGS) -> lis
     for file in files:
         if format_of(file.name)[0] not in endings:
             raise UserError(f"{setting}={path}: {file.name} is not {_either(endings)}; convert it or leave it out")
+    if not files[0].is_remote:
+        named = local_path(path)
+        paths = [(Path(file.path), file.inside.count("/")) for file in files]
+        refuse_links_out((path, path.parents[depth]) for path, depth in paths if path != named)
     return sorted(files, key=lambda file: file.path.split("/"))
 
 
@@ -162,11 +166,11 @@ def _take(files: Iterable[SourceFile], endings: Sequence[str]) -> list[SourceFil
 
 def _list_local(place: Path) -> tuple[list[SourceFile], bool]:
     if place.is_dir():
-        return [_found(file, place) for file in place.rglob("*") if file.is_file()], True
+        return [_local(file, place) for file in place.rglob("*") if file.is_file()], True
     found = {place, *map(Path, glob.glob(str(place), recursive=True))}
     root = Path(*_fixed_parts(place.parts))
     named = [_local(file, place.parent) for file in found if file == place and file.is_file()]
-    return named + [_found(file, root) for file in found if file != place and file.is_file()], False
+    return named + [_local(file, root) for file in found if file != place and file.is_file()], False
 
 
 def _local(file: Path, root: Path) -> SourceFile:
@@ -174,20 +178,6 @@ def _local(file: Path, root: Path) -> SourceFile:
         shown = str(file).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         raise UserError(f"the name of {shown} is not UTF-8, so it can be no document's id; rename the file")
     return SourceFile(str(file), file.stat().st_size, "", file.relative_to(root).as_posix())
-
-
-def _found(file: Path, root: Path) -> SourceFile:
-    """A file that was found and not named."""
-    if file.is_symlink() and not _stays_in(file, root):
-        raise UserError(f"{file} is a link out of {root}; name it by itself if it is meant, or put a copy in its place")
-    return _local(file, root)
-
-
-def _stays_in(link: Path, root: Path) -> bool:
-    """Whether a link leads to a file in the folder, or in the blobs of the hub's cache where that is a snapshot."""
-    target, home = link.resolve(), root.resolve()
-    blobs = [parent.parent / "blobs" for parent in (home, *home.parents) if parent.name == "snapshots"]
-    return any(target.is_relative_to(folder) for folder in (home, *blobs))
 
 
 def is_unicode(text: str) -> bool:

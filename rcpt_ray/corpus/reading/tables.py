@@ -7,6 +7,7 @@ Columns of Python's own Arrow types are not read: Ray Data's, which is registere
 unpickle what a file holds, and pickle can run code.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ def scan_parquet(stretch: Stretch, choose: ChooseColumns) -> Iterator[Found]:
     try:
         with pq.ParquetFile(file.open(), buffer_size=_COLUMN_BUFFER, pre_buffer=file.is_remote) as parquet:
             columns = choose(parquet.schema_arrow.names, f"{file.path} row 0")
-            _refuse_own_types(parquet.schema_arrow, columns)
+            _refuse_columns(parquet.schema_arrow, columns)
             groups = range(stretch.start, parquet.num_row_groups if stretch.end is None else stretch.end)
             number = sum(parquet.metadata.row_group(group).num_rows for group in range(stretch.start))
             for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns):
@@ -57,7 +58,7 @@ def scan_arrow(file: SourceFile, choose: ChooseColumns) -> Iterator[Found]:
             raw.seek(0)
             reader = pa.ipc.open_file(raw) if is_file else pa.ipc.open_stream(raw)
             columns = choose(reader.schema.names, f"{file.path} row 0")
-            _refuse_own_types(reader.schema, columns)
+            _refuse_columns(reader.schema, columns)
             batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
             for batch in batches:
                 yield from _records(batch.select(columns), file, number)
@@ -66,11 +67,15 @@ def scan_arrow(file: SourceFile, choose: ChooseColumns) -> Iterator[Found]:
         yield unreadable(file, error, number, "rows")
 
 
-def _refuse_own_types(schema: pa.Schema, columns: Sequence[str]) -> None:
-    """ArrowTypeError where a column that is read holds values of a type that is Python's own, at any depth."""
-    for name in columns:
-        if (own := _own_type(schema.field(name).type)) is not None:
-            raise pa.ArrowTypeError(f"column {name} is of the type {own}, which could run code and is not read")
+def _refuse_columns(schema: pa.Schema, columns: Sequence[str]) -> None:
+    """ArrowException where a column that is read stands twice, or holds a type of Python's own at any depth."""
+    fields = [field for field in schema if field.name in columns]
+    for name, number in Counter(field.name for field in fields).items():
+        if number > 1:
+            raise pa.ArrowInvalid(f"there are {number} columns of the name {name}")
+    for field in fields:
+        if (own := _own_type(field.type)) is not None:
+            raise pa.ArrowTypeError(f"column {field.name} is of the type {own}, which could run code and is not read")
 
 
 def _own_type(kind: pa.DataType) -> str | None:
