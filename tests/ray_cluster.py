@@ -5,12 +5,17 @@ import os
 import secrets
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from processes import free_port, group, wait_until
+from processes import free_port, group
 
+STARTED = "Ray runtime started"
+"""What `ray start` says when its node can be used."""
+_TRIES = 3
+"""A node that does not come up within 30 s, fixed in Ray, ends; on a busy machine another one comes up."""
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
@@ -37,37 +42,36 @@ def ray_head(
     environment = os.environ | token_environment(folder) | {"RAY_worker_register_timeout_seconds": "300"}
     environment |= variables or {}
     environment.pop("RAY_ADDRESS", None)
-    ports = {"gcs": gcs_port or free_port(), "dashboard": free_port(), "agent": free_port()}
-    command = [
-        RAY,
-        "start",
-        "--head",
-        "--block",
-        "--node-ip-address=127.0.0.1",
-        f"--num-cpus={num_cpus}",
-        "--disable-usage-stats",
-        f"--port={ports['gcs']}",
-        f"--include-dashboard={str(dashboard).lower()}",
-        "--dashboard-host=127.0.0.1",
-        f"--dashboard-port={ports['dashboard']}",
-        # Its fixed default is taken where another Ray runs on this machine; then no job is accepted.
-        f"--dashboard-agent-listen-port={ports['agent']}",
-        "--object-store-memory=1000000000",
-        *more,
-    ]
-    awaited = [ports["gcs"], *([ports["dashboard"]] if dashboard else [])]
-    with group(command, environment, folder / "head.log") as process:
-        log = folder / "head.log"
-        # The control plane answers long before the head is a node that a driver can join.
-        wait_until(
-            lambda: (
-                process.poll() is not None or ("Ray runtime started" in log.read_text() and all(map(_answers, awaited)))
-            ),
-            timeout_s=180,
-        )
-        assert process.poll() is None, log.read_text()
-        url = f"http://127.0.0.1:{ports['dashboard']}"
-        yield Head(process.pid, f"127.0.0.1:{ports['gcs']}", url, environment)
+    log = folder / "head.log"
+    for _ in range(_TRIES):
+        ports = {"gcs": gcs_port or free_port(), "dashboard": free_port(), "agent": free_port()}
+        command = [
+            RAY,
+            "start",
+            "--head",
+            "--block",
+            "--node-ip-address=127.0.0.1",
+            f"--num-cpus={num_cpus}",
+            "--disable-usage-stats",
+            f"--port={ports['gcs']}",
+            f"--include-dashboard={str(dashboard).lower()}",
+            "--dashboard-host=127.0.0.1",
+            f"--dashboard-port={ports['dashboard']}",
+            # Its fixed default is taken where another Ray runs on this machine; then no job is accepted.
+            f"--dashboard-agent-listen-port={ports['agent']}",
+            "--object-store-memory=1000000000",
+            *more,
+        ]
+        awaited = [ports["gcs"], *([ports["dashboard"]] if dashboard else [])]
+        with group(command, environment, log) as process:
+            # The control plane answers long before the head is a node that a driver can join.
+            while process.poll() is None and not (STARTED in log.read_text() and all(map(_answers, awaited))):
+                time.sleep(0.1)
+            if process.poll() is None:
+                url = f"http://127.0.0.1:{ports['dashboard']}"
+                yield Head(process.pid, f"127.0.0.1:{ports['gcs']}", url, environment)
+                return
+    raise AssertionError(log.read_text())
 
 
 def token_environment(folder: Path) -> dict[str, str]:

@@ -180,6 +180,7 @@ def test_job_without_its_secret_ends_with_two_for_who_submits(user: Client, fold
     assert not (folder / "no-secret").exists()
 
 
+@pytest.mark.slow
 def test_secret_reaches_driver_tasks_and_actors_and_stands_nowhere(user: Client, cluster: Cloud, folder: Path) -> None:
     """A job that tells of the secret's digest alone, then waits until it is stopped."""
     from rcpt_ray.submission.secrets import HOOK, NAMES

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 from processes import PROJECT, free_port, group, wait_until
-from ray_cluster import RAY, ray_head
+from ray_cluster import RAY, STARTED, ray_head
 
 from rcpt_ray import cluster
 from rcpt_ray.cluster import ClusterSpec
 from rcpt_ray.errors import UserError
 
-STARTED = "Ray runtime started"
 ASK = """
 import json, ray
 from ray.train import RunConfig, ScalingConfig
