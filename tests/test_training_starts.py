@@ -101,6 +101,7 @@ class DiesAtFirst(Noted):
 def job(tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrainingJob]:
     """Ten steps, with one failure allowed, on Ray."""
     monkeypatch.setenv(STARTS, str(tmp_path / "starts"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)  # Ray's processes find Noted
     with cluster.session():
         cluster.connect(ClusterSpec(num_cpus=2))
         yield job_of(tmp_path / "job", tiny_model_folder, write_mixture(tmp_path, 40), 40, max_failures=1)
