@@ -25,6 +25,15 @@ def test_the_newest_attempt_alone_may_change_what_all_share(tmp_path: Path) -> N
     assert Attempt.newest(tmp_path) == later
 
 
+def test_a_row_that_was_torn_off_does_not_spoil_the_next_one(tmp_path: Path) -> None:
+    """As a full disk or a lost client of a shared one leaves it."""
+    Attempt.begin(tmp_path).record(tmp_path, 0, ["a"])
+    with (tmp_path / ATTEMPTS).open("a") as rows:
+        rows.write('{"attempt": "01ab')
+    Attempt.begin(tmp_path).record(tmp_path, 3, ["b"])
+    assert [row["nodes"] for row in read_rows(tmp_path / ATTEMPTS)] == [["a"], ["b"]]
+
+
 def test_an_attempt_that_another_has_followed_leaves_no_model(tmp_path: Path, tiny_model_folder: Path) -> None:
     """As a rank does that was cut off before the last step."""
     mixture = write_mixture(tmp_path, 40)

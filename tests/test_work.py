@@ -1,5 +1,6 @@
 """One engine over many shards: only a poison is rejected, only what was rejected is tried again, and all is metered."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,13 +24,16 @@ from thoughts_fixtures import (
     outcomes,
     rows_of,
     shard_of,
+    thought,
     write_shard,
+    write_thoughts,
 )
 
 from rcpt_ray.thoughts.engine import Engine, EngineCannotStart
 from rcpt_ray.thoughts.fake_engine import FakeEngine
 from rcpt_ray.thoughts.meter import Meter, Reading, read_meters
 from rcpt_ray.thoughts.parts import Receipt, read_receipts
+from rcpt_ray.thoughts.scorers import FakeScorer
 from rcpt_ray.thoughts.spec import FakeSpec
 from rcpt_ray.thoughts.work import Shard
 
@@ -131,6 +136,42 @@ def test_shards_in_flight_with_a_poison_lose_nothing(tmp_path: Path) -> None:
     rows = [row for receipt in receipts for row in rows_of(tmp_path / "out", receipt)]
     assert keys(rows) == [(f"web/{number}", 0) for number in range(9)]
     assert [row["attempts"] for row in rows] == [2, 2, 2, 3, 5, 4, 2, 2, 2]
+
+
+def test_engine_works_on_no_more_shards_at_once_than_it_may(tmp_path: Path) -> None:
+    """As where Ray Data hands over blocks of several shards: what a lost machine costs stays bounded."""
+    shards = [shard_of(write_shard(tmp_path, [document(n)], f"{n}.parquet")) for n in range(12)]
+    engine = DiesWithAllInFlight()
+    assert len(make_parts(shards, tmp_path / "out", engine)) == 12
+    assert engine.most_at_once == generation_of().spec.pool.shards_in_flight == 4
+
+
+def test_scorers_work_on_no_more_parts_at_once_than_they_may(tmp_path: Path) -> None:
+    from rcpt_ray.thoughts.scores_on_ray import ScoreActor
+
+    class Counting(FakeScorer):
+        num_now = most_at_once = 0
+
+        async def score(self, row: dict[str, Any]) -> float | None:
+            self.num_now += 1
+            self.most_at_once = max(self.most_at_once, self.num_now)
+            await asyncio.sleep(0)
+            self.num_now -= 1
+            return await super().score(row)
+
+    async def all_at_once(actor: ScoreActor) -> None:
+        async def one(number: int) -> None:
+            batch = {"part": [str(tmp_path / f"{number}.parquet")], "target": [str(tmp_path / f"{number}-scored")]}
+            assert [answer async for answer in actor(batch)] == [{"failure": [""]}]
+
+        await asyncio.gather(*(one(number) for number in range(12)))
+
+    for number in range(12):
+        write_thoughts(tmp_path, f"{number}.parquet", [thought(str(number))])
+    scorer = Counting()
+    scoring: Any = SimpleNamespace(spec=generation_of().spec, kinds=("gain_bits",), scorer=lambda kind: scorer)
+    asyncio.run(all_at_once(ScoreActor(scoring)))
+    assert scorer.most_at_once == 4
 
 
 def test_engine_that_died_under_several_shards_is_started_once_for_all(tmp_path: Path) -> None:

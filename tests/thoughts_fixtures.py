@@ -206,13 +206,21 @@ class DiesWithAllInFlight:
 
     def __init__(self) -> None:
         self._fake, self._ended = FakeEngine(12), asyncio.Event()
-        self.num_starts = 0
+        self.num_starts = self.num_now = self.most_at_once = 0
 
     async def start(self) -> None:
         self.num_starts += 1
         self._ended = asyncio.Event()
 
     async def complete(self, request: Request) -> Completion:
+        self.num_now += 1
+        self.most_at_once = max(self.most_at_once, self.num_now)
+        try:
+            return await self._complete(request)
+        finally:
+            self.num_now -= 1
+
+    async def _complete(self, request: Request) -> Completion:
         ended = self._ended
         for number in range(100):
             if ended.is_set():

@@ -1,5 +1,6 @@
 """Score thoughts on Ray Data: a pool of actors, each with its scorers; only paths travel."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ class ScoreActor:
     def __init__(self, scoring: Scoring) -> None:
         self._scorers = {kind: scoring.scorer(kind) for kind in scoring.kinds}
         self._are_up = False
+        # Of blocks that hold several parts Ray Data hands over four at once, in each call.
+        self._in_flight = asyncio.Semaphore(scoring.spec.pool.shards_in_flight)
 
     async def __call__(self, batch: dict[str, Any]) -> Any:
         """Score one part; yields nothing but whether it failed."""
@@ -36,7 +39,8 @@ class ScoreActor:
                 for scorer in self._scorers.values():
                     scorer.start()
                 self._are_up = True
-            await score_part(Path(batch["part"][0]), Path(batch["target"][0]), self._scorers)
+            async with self._in_flight:
+                await score_part(Path(batch["part"][0]), Path(batch["target"][0]), self._scorers)
         except (EngineCannotStart, UserError) as error:
             yield {"failure": [f"thoughts.scores: the engine cannot start: {error}"]}
         else:

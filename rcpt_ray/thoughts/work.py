@@ -34,11 +34,15 @@ class Shard:
 
 
 class EngineWork:
-    """One engine and the shards that it works on."""
+    """One engine and the shards that it works on: `pool.shards_in_flight` at most, the others wait their turn.
+
+    Ray Data may hand over more: all calls that it allows, each with four rows of a block that holds several.
+    """
 
     def __init__(self, engine: Engine, generation: Generation, folder: Path, session: str, meter: Meter) -> None:
         self._engine, self._generation, self._folder, self._session = engine, generation, folder, session
         self._meter, self._turns, self._starting = meter, Turns(), asyncio.Lock()
+        self._in_flight = asyncio.Semaphore(generation.spec.pool.shards_in_flight)
         self._is_up, self._num_starts = False, 0
         self._beat: asyncio.Future[None] | None = None
 
@@ -48,6 +52,10 @@ class EngineWork:
         Raises:
             EngineCannotStart: the engine does not come up.
         """
+        async with self._in_flight:
+            return await self._make_part(shard)
+
+    async def _make_part(self, shard: Shard) -> Receipt:
         started = time.monotonic()
         found = read_receipt(self._folder, shard.digest, self._generation.key)
         if found is not None and found.round >= shard.round:

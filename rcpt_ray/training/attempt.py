@@ -10,7 +10,6 @@ whether it is still the newest before it puts anything where others look. Price:
 training. What is left is an attempt that sleeps between the answer and the rename; its model has the same bytes.
 """
 
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rcpt_ray.artifacts import write_atomic
+from rcpt_ray.training.row_file import RowFile
 from rcpt_ray.training.saved import ATTEMPT
 
 ATTEMPTS = "attempts.jsonl"
@@ -60,5 +60,6 @@ class Attempt:
         """
         self.require_newest()
         row = {"attempt": self.name, "time_s": time.time(), "steps_done": steps_done, "nodes": list(nodes)}
-        with (folder / ATTEMPTS).open("a", encoding="utf-8") as rows:
-            rows.write(json.dumps(row) + "\n")
+        rows = RowFile(folder / ATTEMPTS, lambda row: True)  # leaves out a line that was torn off
+        rows.append([row])
+        rows.close()

@@ -6,6 +6,7 @@ called, because it blocks each step until Ray Train's next poll, every two secon
 
 A worker that dies, hangs or cannot write its checkpoint ends the attempt, and Ray Train starts the workers again, up to
 `max_failures` times, counted anew where that got the training on; machines that leave with a notice are not counted.
+Workers that cannot start at all are given up after as many times (failures_on_ray.py).
 What another attempt would only repeat (the user's mistake, a loss that is no number) is returned by the workers instead
 of raised, and raised by the driver.
 
@@ -20,19 +21,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray.train
-from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from rcpt_ray import cluster
 from rcpt_ray.errors import UserError
 from rcpt_ray.submission.secrets import load_secrets
+from rcpt_ray.training.failures_on_ray import EndWhereWorkersDie, fit_while_it_gets_on
 from rcpt_ray.training.guard import TrainingStopped
 from rcpt_ray.training.job import TrainingJob
 from rcpt_ray.training.loop import train
 from rcpt_ray.training.process_group_on_ray import NodeAddressConfig
 from rcpt_ray.training.refusal import refusal_of, refuse
 from rcpt_ray.training.row_file import Follower
-from rcpt_ray.training.saved import CHECKPOINTS, latest_checkpoint
 from rcpt_ray.training.stream.on_ray import data_of, feed_of
 from rcpt_ray.training.stream.work import StreamWork
 from rcpt_ray.training.waits import named_waits
@@ -77,6 +78,7 @@ def train_on_ray(
             name=f"pid-{os.getpid()}",
             storage_path=str(jobs[0].folder / "ray_train"),
             failure_config=FailureConfig(max_failures=spec.max_failures, max_preemption_failures=-1),
+            callbacks=[EndWhereWorkersDie()],
         ),
         **data_of(stream),
     )
@@ -85,31 +87,12 @@ def train_on_ray(
     follower = threading.Thread(target=_follow, args=(rows, ended, on_row), daemon=True)
     follower.start()
     try:
-        ended_with = _while_it_gets_on(lambda: trainer.fit().return_value, jobs)
+        ended_with = fit_while_it_gets_on(lambda: trainer.fit().return_value, jobs)
     finally:
         ended.set()
         follower.join()
     if isinstance(ended_with, Exception):
         raise ended_with
-
-
-def _while_it_gets_on(fit: Callable[[], Any], jobs: Sequence[TrainingJob]) -> Any:
-    """What `fit` returns, called again where it has failed but left a further checkpoint or a model.
-
-    A training of days on machines that vanish fails more often than any number that is right for one of hours.
-    """
-    while True:
-        before = _how_far(jobs)
-        try:
-            return fit()
-        except TrainingFailedError:
-            if jobs[0].spec.max_failures == 0 or _how_far(jobs) == before:
-                raise
-
-
-def _how_far(jobs: Sequence[TrainingJob]) -> list[tuple[bool, int | None]]:
-    """Of each job, whether its model is there, and its newest whole checkpoint."""
-    return [((job.folder / "model").exists(), latest_checkpoint(job.folder / CHECKPOINTS)) for job in jobs]
 
 
 def _worker(config: dict[str, Any]) -> Exception | None:

@@ -1,4 +1,4 @@
-"""Rows that are written while training, as lines of JSON: steps.jsonl and heldout.jsonl.
+"""Rows that are written while training, as lines of JSON: steps.jsonl, heldout.jsonl, attempts.jsonl.
 
 Invariants: a line counts when its end is there; a training that goes on from a checkpoint first cuts off what was
 written after it. Price: a write of 300 bytes a row, and one fsync before each checkpoint.
