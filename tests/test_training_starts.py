@@ -11,7 +11,7 @@ from ray.train.v2._internal.execution.callback import WorkerCallback
 from training_runs import job_of, write_mixture
 
 from rcpt_ray import cluster
-from rcpt_ray.recipe import ClusterSpec
+from rcpt_ray.cluster import ClusterSpec
 from rcpt_ray.training.failures_on_ray import fit_while_it_gets_on
 from rcpt_ray.training.job import TrainingJob
 
