@@ -35,7 +35,7 @@ class LocalRay:
         self._before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
         if os.environ.get("RAY_AUTH_MODE", "token") == "token" and token_source().variable is None:
             os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-            _read_environment()
+            read_environment()
         # What Ray itself takes on macOS and Windows: one machine, on loopback. It replaces an address of 127.0.0.1 that
         # it is given by the machine's own.
         may_span_machines, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
@@ -62,7 +62,7 @@ class LocalRay:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-        _read_environment()
+        read_environment()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -80,7 +80,7 @@ def asks_for_token() -> bool:
     return bool(is_token_auth_enabled())
 
 
-def _read_environment() -> None:
+def read_environment() -> None:
     """Have Ray's native part, which keeps what it has read, read mode and token again."""
     import ray
 

@@ -41,7 +41,9 @@ def ray_head(
     """A head with further options and environment variables; its output is `folder`/head.log."""
     environment = os.environ | token_environment(folder) | {"RAY_worker_register_timeout_seconds": "300"}
     environment |= variables or {}
-    environment.pop("RAY_ADDRESS", None)
+    # What tests in this process have joined, and that they were given no GPUs.
+    for name in ("RAY_ADDRESS", "CUDA_VISIBLE_DEVICES"):
+        environment.pop(name, None)
     log = folder / "head.log"
     for _ in range(_TRIES):
         ports = {"gcs": gcs_port or free_port(), "dashboard": free_port(), "agent": free_port()}

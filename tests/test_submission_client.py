@@ -11,6 +11,7 @@ import pytest
 import ray
 
 from rcpt_ray.errors import UserError
+from rcpt_ray.local_on_ray import read_environment
 from rcpt_ray.submission import on_ray
 
 Answer = tuple[int, str] | None
@@ -77,6 +78,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
+    read_environment()  # what Ray has read for tests before these
 
 
 def send(address: str, folder: Path) -> None:

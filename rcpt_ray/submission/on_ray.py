@@ -175,6 +175,8 @@ def open_jobs(address: str) -> RayJobs:
         ) from None
     except UserError:
         raise
+    except AuthenticationError as error:
+        _refuse_token(address, is_wrong="Authentication failed" in str(error))
     except (RuntimeError, ValueError, KeyError, requests.exceptions.RequestException):
         raise UserError(f"what answers at {address} is no dashboard of Ray; correct the address") from None
     if version != ray.__version__:
